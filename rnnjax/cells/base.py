@@ -1,0 +1,172 @@
+"""The cell: a pure function of (parameters, carry, input).
+
+A cell is a frozen dataclass that holds settings and no arrays. In the notation of state-space models one step is
+
+    carry_t = advance(params, carry_(t-1), project(params, x_t))
+    y_t     = output(params, carry_t, project(params, x_t))
+
+`project` does not depend on the carry, so it can run over all time steps as one matrix product; `advance` is the
+sequential rest. Most cells derive from `PointwiseCell` and write only `pointwise`: elementwise arithmetic after the one
+product of the hidden state with the recurrent weights. Whatever else the package does (time, batches, gradients,
+kernels) is done to these functions from outside.
+"""
+
+import abc
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from rnnjax.initializers import Initializer
+
+Params = TypeVar("Params", bound=tuple[Any, ...])
+Carry = TypeVar("Carry", bound=tuple[Any, ...])
+
+
+class HiddenCarry(NamedTuple):
+    """The carry of a cell whose only memory is its hidden state."""
+
+    h: Float[Array, "*batch hidden_size"]
+
+
+class Cell(abc.ABC, Generic[Params, Carry]):
+    """The interface of every cell; see the module's docstring for the equations."""
+
+    hidden_size: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hidden_size, int) or self.hidden_size < 1:
+            raise ValueError(f"hidden_size must be an integer of at least 1, got {self.hidden_size!r}")
+
+    @abc.abstractmethod
+    def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> Params:
+        """Draws the parameters for inputs of `input_size` features."""
+
+    @abc.abstractmethod
+    def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Carry:
+        """The carry before the first step (zeros), for any batch shape and parameters of `dtype`."""
+
+    @abc.abstractmethod
+    def input_size(self, params: Params) -> int:
+        """The number of features that `params` were initialised for."""
+
+    @abc.abstractmethod
+    def project(self, params: Params, xs: Float[Array, "*batch features"]) -> Any:
+        """Everything of a step that does not depend on the carry, for any leading axes (time among them)."""
+
+    @abc.abstractmethod
+    def advance(self, params: Params, carry: Carry, z: Any) -> Carry:
+        """The sequential rest of a step: the next carry, from this one and the projected input `z`."""
+
+    def output(self, params: Params, carry: Carry, z: Any) -> Float[Array, "*batch hidden_size"]:
+        """The output that goes with a step's new carry: its hidden state `h` unless the cell says otherwise."""
+        return carry.h  # type: ignore[attr-defined]
+
+    def step(
+        self, params: Params, carry: Carry, x: Float[Array, "*batch features"]
+    ) -> tuple[Carry, Float[Array, "*batch hidden_size"]]:
+        """One time step: `(params, carry, x) -> (carry, y)`, for any leading batch shape.
+
+        The carry out has the structure, shapes and dtypes of the carry in; `y` has the dtype of `x` and the
+        parameters, promoted (`output_dtype`).
+        """
+        z = self.project(params, x)
+        carry = self.advance(params, carry, z)
+        return carry, self.output(params, carry, z).astype(output_dtype(params, x))
+
+
+class AffineCell(Cell[Params, Carry]):
+    """A cell whose input enters as `x_t w_x + b`, and whose carry holds vectors of `hidden_size`.
+
+    Parameters are a NamedTuple with `w_x` [input_size, gates * hidden_size], `w_h` [hidden_size, gates * hidden_size],
+    `b` [gates * hidden_size], and any further vectors; the carry is the NamedTuple `carry_type`, with a field `h`.
+    """
+
+    carry_type: ClassVar[Any] = HiddenCarry
+
+    def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Carry:
+        zeros = jnp.zeros((*batch_shape, self.hidden_size), carry_dtype(dtype))
+        return self.carry_type(*(zeros for _ in self.carry_type._fields))
+
+    def input_size(self, params: Params) -> int:
+        return params.w_x.shape[0]  # type: ignore[attr-defined]
+
+    def project(self, params: Params, xs: Float[Array, "*batch features"]) -> Array:
+        return matmul(xs, params.w_x) + params.b  # type: ignore[attr-defined]
+
+
+class PointwiseCell(AffineCell[Params, Carry]):
+    """A cell that is one matrix product of `h` and, after it, elementwise arithmetic:
+
+        carry_t = pointwise(params, zx = x_t w_x + b, zh = h_(t-1) w_h, carry_(t-1))
+
+    `pointwise` may read every parameter but the two matrices, which a kernel keeps to itself.
+    """
+
+    def recur(self, params: Params, carry: Carry) -> Float[Array, "*batch gates"]:
+        """The product of the hidden state and the recurrent weights, `zh`."""
+        return matmul(carry.h, params.w_h)  # type: ignore[attr-defined]
+
+    @abc.abstractmethod
+    def pointwise(
+        self, params: Params, zx: Float[Array, "*batch gates"], zh: Float[Array, "*batch gates"], carry: Carry
+    ) -> Carry:
+        """The elementwise rest: the next carry."""
+
+    def advance(self, params: Params, carry: Carry, z: Array) -> Carry:
+        return self.pointwise(params, z, self.recur(params, carry), carry)
+
+
+# --- pieces that cells are written with ------------------------------------------------------------------------------
+
+
+def carry_dtype(dtype: Any) -> Any:
+    """What a carry is kept in: `dtype`, but at least float32, so that rounding does not pile up over time."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def output_dtype(params: Any, xs: Array) -> Any:
+    """The dtype of the outputs: that of the inputs and all parameters, promoted."""
+    return jnp.result_type(xs.dtype, *(leaf.dtype for leaf in jax.tree.leaves(params)))
+
+
+def matmul(x: Array, w: Array) -> Array:
+    """x w, accumulated in float32 or wider; a float32 carry meets half-precision weights in their precision."""
+    if jnp.finfo(w.dtype).bits < 32 and x.dtype == jnp.float32:
+        x = x.astype(w.dtype)
+    return jnp.matmul(x, w, preferred_element_type=carry_dtype(jnp.promote_types(x.dtype, w.dtype)))
+
+
+def squash_gates(z: Float[Array, "*batch gates"], kinds: str) -> list[Array]:
+    """Splits `z` into equal gates and squashes them: `s` the logistic function, `t` tanh.
+
+    All go through one tanh, by logistic(x) = tanh(x / 2) / 2 + 1 / 2: on a CPU that is several times faster than two
+    kinds of exponentials.
+    """
+    slope = np.repeat([0.5 if kind == "s" else 1.0 for kind in kinds], z.shape[-1] // len(kinds)).astype(z.dtype)
+    gates = jnp.split(jnp.tanh(z * slope), len(kinds), axis=-1)
+    return [0.5 * gate + 0.5 if kind == "s" else gate for gate, kind in zip(gates, kinds, strict=True)]
+
+
+def draw_gates(init: Initializer, key: Array, shape: tuple[int, ...], gates: int, dtype: Any) -> Array:
+    """One block of `shape` a gate, each drawn by itself, side by side; drawn in float32 for half precision."""
+    blocks = [init(k, shape, carry_dtype(dtype)) for k in jax.random.split(key, gates)]
+    return jnp.concatenate(blocks, axis=-1).astype(dtype)
+
+
+def draw_weights(
+    cell: Any, key: Array, input_size: int, gates: int, dtype: Any
+) -> tuple[Array, Array, Array]:
+    """`w_x`, `w_h` and `b` of a cell with `gates` gates, from its `input_init`, `recurrent_init` and `bias_init`."""
+    if not isinstance(input_size, int) or input_size < 1:
+        raise ValueError(f"input_size must be an integer of at least 1, got {input_size!r}")
+    hidden_size = cell.hidden_size
+    key_x, key_h, key_b = jax.random.split(key, 3)
+    return (
+        draw_gates(cell.input_init, key_x, (input_size, hidden_size), gates, dtype),
+        draw_gates(cell.recurrent_init, key_h, (hidden_size, hidden_size), gates, dtype),
+        draw_gates(cell.bias_init, key_b, (hidden_size,), gates, dtype),
+    )

@@ -1,0 +1,122 @@
+"""The one backward pass behind the gradient-flow instruments.
+
+A gradient that has come a long way is smaller, or larger, than any float: 0.6^1000 is 1e-222. So the backward pass
+carries for every example a gradient of ordinary size and the logarithm of what it has to be multiplied by, and puts
+them right at every step. Norms are known as natural logarithms, over any lag and in the dtype of the computation;
+minus infinity means exactly zero, never underflow.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from rnnjax.cells.base import Cell
+from rnnjax.scan import select, split_step, trajectory
+
+Loss = Callable[[Any, Array], Array]
+
+
+class Scaled(NamedTuple):
+    """`exp(log_scale)` times a pytree of arrays whose leading axes are those of `log_scale`, the batch."""
+
+    tree: Any
+    log_scale: Array
+
+
+def normalize(x: Scaled) -> Scaled:
+    """The same value with the largest magnitude of every example moved into the scale; that of zero is minus infinity."""
+    peaks = [jnp.max(jnp.abs(leaf), _axes(leaf, x.log_scale)) for leaf in jax.tree.leaves(x.tree)]
+    peak = jnp.stack(peaks).max(0).astype(x.log_scale.dtype)
+    return Scaled(_times(x.tree, 1 / jnp.where(peak == 0, 1, peak)), x.log_scale + jnp.log(peak))
+
+
+def add(a: Scaled, b: Scaled) -> Scaled:
+    """The sum, on the larger of the two scales."""
+    top = jnp.maximum(a.log_scale, b.log_scale)
+    top = jnp.where(jnp.isneginf(top), 0, top)
+    return Scaled(
+        jax.tree.map(
+            jnp.add, _times(a.tree, jnp.exp(a.log_scale - top)), _times(b.tree, jnp.exp(b.log_scale - top))
+        ),
+        top,
+    )
+
+
+def log_norms(x: Scaled) -> Any:
+    """The natural logarithm of the Euclidean norm of every leaf, for every example, of a normalised `x`."""
+    return jax.tree.map(
+        lambda leaf: x.log_scale + 0.5 * jnp.log(jnp.sum(jnp.square(leaf), _axes(leaf, x.log_scale))), x.tree
+    )
+
+
+def _axes(leaf: Array, scale: Array) -> tuple[int, ...]:
+    return tuple(range(scale.ndim, leaf.ndim))
+
+
+def _times(tree: Any, scale: Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf * jnp.expand_dims(scale, _axes(leaf, scale)).astype(leaf.dtype), tree)
+
+
+class Step(NamedTuple):
+    """What a visitor of the backward pass sees of time step t."""
+
+    total: Scaled
+    """dL/dcarry_t of every example, normalised."""
+    direct: Scaled
+    """dL/dy_t, normalised."""
+    before: Any
+    """carry_(t-1)."""
+    x: Array
+    """x_t."""
+    valid: Array | None
+    """Whether the step is real, for every example."""
+
+
+def backward(
+    cell: Cell[Any, Any],
+    params: Any,
+    xs: Array,
+    loss: Loss,
+    carry: Any,
+    lengths: Any,
+    visit: Callable[[Step], Any],
+) -> tuple[Any, Scaled]:
+    """One forward and one backward pass over time.
+
+    Returns what `visit` gave for t = 1 ... T, stacked, and dL/dcarry_0 of every example.
+    """
+    final, ys, path = trajectory(cell, params, xs, carry, lengths=lengths)
+    value, pull_loss = jax.vjp(loss, final, ys)
+    check_loss(value, ys.shape[1:-1])
+    g_final, g_ys = pull_loss(jnp.ones_like(value))
+    scale_dtype = jnp.result_type(*jax.tree.leaves(final))
+    direct = normalize(Scaled(select(path.valid, g_ys, jnp.zeros_like(g_ys)), jnp.zeros(ys.shape[:-1], scale_dtype)))
+    recur, rest = split_step(cell)
+
+    def body(through: Scaled, inputs: tuple[Scaled, Any]) -> tuple[Scaled, Any]:
+        direct, (x, z, zh, before, valid) = inputs
+        # The gradient that reached carry_t through later steps, and what reaches it at once, through its own output.
+        after, pull_rest = jax.vjp(lambda zh, before: rest(params, z, zh, before), zh, before)
+        y, pull_output = jax.vjp(lambda after: cell.output(params, after, z), after)
+        (g_after,) = pull_output(direct.tree.astype(y.dtype))
+        total = normalize(add(through, Scaled(g_after, direct.log_scale)))
+        # On to carry_(t-1): the elementwise part, then the recurrent product, whose own value is not needed.
+        g_zh, g_before = pull_rest(total.tree)
+        _, pull_recur = jax.vjp(lambda before: recur(params, before), before)
+        g_before = jax.tree.map(jnp.add, g_before, *pull_recur(g_zh))
+        seen = visit(Step(total, direct, before, x, valid))
+        return Scaled(select(valid, g_before, total.tree), total.log_scale), seen
+
+    at_end = Scaled(g_final, jnp.zeros(ys.shape[1:-1], scale_dtype))
+    at_start, seen = lax.scan(body, at_end, (direct, path), reverse=True)
+    return seen, normalize(at_start)
+
+
+def check_loss(value: Array, batch_shape: tuple[int, ...]) -> None:
+    if value.shape not in ((), batch_shape):
+        raise ValueError(
+            f"loss must return a scalar or one value an example, shape {batch_shape}, got shape {value.shape}"
+        )

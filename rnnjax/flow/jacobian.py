@@ -1,0 +1,137 @@
+"""The Jacobian of the last carry with respect to earlier ones, without a loss."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from rnnjax.cells.base import Cell
+from rnnjax.flow.adjoint import Scaled, normalize
+from rnnjax.scan import prepare, select, split_step, trajectory
+
+
+class JacobianNorms(NamedTuple):
+    """What `jacobian_norms` returns; all logarithms are natural, minus infinity is exactly zero."""
+
+    lags: Int[Array, "lags"]
+    log_spectral: Float[Array, "lags *batch"]
+    """ln of the largest singular value of dcarry_T/dcarry_(T - lag)."""
+    log_frobenius: Float[Array, "lags *batch"]
+    """ln of its Frobenius norm."""
+    log_singular_values: Float[Array, "lags *batch size"] | None
+    """ln of all its singular values, largest first, if asked for."""
+
+
+def jacobian_norms(
+    cell: Cell[Any, Any],
+    params: Any,
+    xs: Float[Array, "time *batch features"],
+    carry: Any = None,
+    *,
+    lengths: Int[ArrayLike, "*batch"] | None = None,
+    lags: Sequence[int] | None = None,
+    of: str | None = None,
+    singular_values: bool = False,
+) -> JacobianNorms:
+    """Spectral and Frobenius norm of dcarry_T/dcarry_t, for every example and lag T - t.
+
+    One backward pass carries the rows of the product of Jacobians, rescaled at every step, so the norms (natural
+    logarithms) neither underflow nor overflow. Only the running product is kept, one matrix an example, never the
+    Jacobians of all steps; a decomposition is made at the asked-for `lags` alone.
+
+    Singular values below the largest times the precision of the dtype are rounding; use float64 for a wide spectrum.
+
+    Args:
+        cell: the cell.
+        params: its parameters.
+        xs: the inputs, `[time, batch, features]` or `[time, features]`.
+        carry: the carry before the first step.
+        lengths: real steps of every sequence; T is then each sequence's own end, and padding counts as identity.
+        lags: the lags to report, 1 ... time; all of them if None.
+        of: a component of the carry, such as "c" of an LSTM: the rows dcomponent_T/dcarry_t alone, at half the cost.
+        singular_values: return all singular values too.
+
+    Returns:
+        `JacobianNorms`, with arrays `[lags, batch]`.
+
+    Raises:
+        ValueError: a lag outside 1 ... time, or a component that the carry does not have.
+    """
+    lags = _check_lags(lags, len(xs))
+    xs, carry, _ = prepare(cell, params, xs, carry, lengths)
+    if of is not None and of not in carry._fields:
+        raise ValueError(f"of must be a component of the carry, one of {', '.join(carry._fields)}, got {of!r}")
+
+    def one_example(xs: Array, carry: Any, length: Array | None) -> tuple[Array, ...]:
+        return _one_example(cell, params, xs, carry, length, lags, of, singular_values)
+
+    batched = one_example
+    for _ in range(xs.ndim - 2):
+        batched = jax.vmap(batched, in_axes=(1, 0, None if lengths is None else 0), out_axes=1)
+    measures = batched(xs, carry, None if lengths is None else jnp.asarray(lengths))
+    return JacobianNorms(jnp.asarray(lags), *measures, *([] if singular_values else [None]))
+
+
+def _check_lags(lags: Sequence[int] | None, time: int) -> np.ndarray:
+    checked = np.arange(1, time + 1) if lags is None else np.asarray(lags)
+    if checked.ndim != 1 or checked.size == 0 or checked.min() < 1 or checked.max() > time:
+        raise ValueError(f"lags must be integers from 1 to {time}, the time steps of xs, got {lags}")
+    return checked
+
+
+def _one_example(
+    cell: Cell[Any, Any],
+    params: Any,
+    xs: Float[Array, "time features"],
+    carry: Any,
+    length: Array | None,
+    lags: np.ndarray,
+    of: str | None,
+    singular_values: bool,
+) -> tuple[Array, ...]:
+    final, _, path = trajectory(cell, params, xs, carry, lengths=length)
+    recur, rest = split_step(cell)
+
+    def measure(product: Any) -> tuple[Array, ...]:
+        matrix = jax.vmap(lambda row: ravel_pytree(row)[0])(product)
+        values = jnp.linalg.svd(matrix, compute_uv=False)
+        return (values[0], jnp.linalg.norm(matrix), *([values] if singular_values else []))
+
+    def body(product: Scaled, inputs: tuple[Any, Array]) -> tuple[Scaled, Any]:
+        (_, z, zh, before, valid), is_wanted = inputs
+        _, pull_rest = jax.vjp(lambda zh, before: rest(params, z, zh, before), zh, before)
+        _, pull_recur = jax.vjp(lambda before: recur(params, before), before)
+
+        def pull(row: Any) -> Any:
+            g_zh, g_before = pull_rest(row)
+            return select(valid, jax.tree.map(jnp.add, g_before, *pull_recur(g_zh)), row)
+
+        product = normalize(Scaled(jax.vmap(pull)(product.tree), product.log_scale))
+        shapes = jax.eval_shape(measure, product.tree)
+        skipped = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        seen = lax.cond(is_wanted, measure, lambda _: skipped, product.tree)
+        return product, (product.log_scale, seen)
+
+    start = Scaled(_basis(final, of), jnp.zeros((), jnp.result_type(*jax.tree.leaves(final))))
+    is_wanted = jnp.asarray(np.isin(len(xs) - np.arange(len(xs)), lags))
+    _, (log_scales, seen) = lax.scan(body, start, (path, is_wanted), reverse=True)
+    rows = len(xs) - lags
+    return tuple(
+        jnp.expand_dims(log_scales[rows], tuple(range(1, values.ndim))) + jnp.log(values[rows]) for values in seen
+    )
+
+
+def _basis(carry: Any, of: str | None) -> Any:
+    """The rows of the identity, as carries with one more axis in front; those of component `of` alone if given."""
+    flat, restore = ravel_pytree(carry)
+    leaves, structure = jax.tree.flatten(carry)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    places = structure.unflatten([np.arange(end - leaf.size, end) for end, leaf in zip(ends, leaves, strict=True)])
+    picked = np.concatenate(jax.tree.leaves(places if of is None else getattr(places, of)))
+    return jax.vmap(restore)(jnp.eye(flat.size, dtype=flat.dtype)[picked])

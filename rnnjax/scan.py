@@ -1,0 +1,185 @@
+"""A cell over time: `unroll`, by `lax.scan`.
+
+This module is the one caller of `lax.scan` over a cell. `unroll` is what users call; `trajectory` also gives the
+intermediate values that the instruments in `rnnjax.flow` start from.
+"""
+
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from rnnjax.cells.base import Cell, PointwiseCell, output_dtype
+
+Params = TypeVar("Params", bound=tuple[Any, ...])
+Carry = TypeVar("Carry", bound=tuple[Any, ...])
+
+
+def unroll(
+    cell: Cell[Params, Carry],
+    params: Params,
+    xs: Float[Array, "time *batch features"],
+    carry: Carry | None = None,
+    *,
+    lengths: Int[ArrayLike, "*batch"] | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+) -> tuple[Carry, Float[Array, "time *batch hidden_size"]]:
+    """Runs a cell over a sequence, and equals this loop (with `reverse`, over `t` from the last step to the first):
+
+        for t in range(time):
+            carry, ys[t] = cell.step(params, carry, xs[t])
+
+    Args:
+        cell: the cell, static under jit.
+        params: its parameters, from `cell.init`.
+        xs: the inputs, time-major, `[time, batch, features]`; `[time, features]` and more batch axes work too.
+        carry: the carry before the first step; `cell.initial_carry` if None. Cast to the carry's declared dtype.
+        lengths: the number of real steps of every sequence, 0 to time. Past it the carry stays as it is and outputs are
+            zero, whatever the padding holds (NaN included); with `reverse`, the padding comes first and is passed over.
+        reverse: run from the last step to the first; outputs stay at the time of their inputs.
+        unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
+
+    Returns:
+        The final carry, and the outputs `[time, batch, hidden_size]`.
+
+    Raises:
+        TypeError: `xs` or `lengths` of the wrong kind (integer inputs want one-hot encoding or an embedding first).
+        ValueError: shapes that do not fit the parameters, an empty sequence, lengths out of range.
+    """
+    xs, carry, valid = prepare(cell, params, xs, carry, lengths)
+    zs = cell.project(params, xs)
+    dtype = output_dtype(params, xs)
+
+    def body(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Array]:
+        z, valid = inputs
+        new = cell.advance(params, carry, z)
+        y = cell.output(params, new, z).astype(dtype)
+        return select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
+
+    # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
+    return lax.scan(body, carry, (zs, valid), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True)
+
+
+class Trajectory(NamedTuple):
+    """What a forward pass met on its way, for time steps t = 1 ... T."""
+
+    xs: Float[Array, "time *batch features"]
+    """The inputs, zeros for padding."""
+    zs: Any
+    """The projected inputs."""
+    zhs: Any
+    """The recurrent products of a `PointwiseCell`, () for other cells."""
+    before: Any
+    """carry_(t-1), the carry that step t began with."""
+    valid: Bool[Array, "time *batch"] | None
+    """Whether a step is real, None if all are."""
+
+
+def trajectory(
+    cell: Cell[Params, Carry],
+    params: Params,
+    xs: Float[Array, "time *batch features"],
+    carry: Carry | None = None,
+    *,
+    lengths: Int[ArrayLike, "*batch"] | None = None,
+) -> tuple[Carry, Float[Array, "time *batch hidden_size"], Trajectory]:
+    """`unroll`, and beside the final carry and the outputs the intermediate values of every step."""
+    xs, carry, valid = prepare(cell, params, xs, carry, lengths)
+    zs = cell.project(params, xs)
+    recur, rest = split_step(cell)
+    dtype = output_dtype(params, xs)
+
+    def body(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Carry, Array]]:
+        z, valid = inputs
+        zh = recur(params, carry)
+        new = rest(params, z, zh, carry)
+        y = cell.output(params, new, z).astype(dtype)
+        return select(valid, new, carry), (zh, carry, select(valid, y, jnp.zeros_like(y)))
+
+    final, (zhs, before, ys) = lax.scan(body, carry, (zs, valid))
+    return final, ys, Trajectory(xs, zs, zhs, before, valid)
+
+
+def split_step(cell: Cell[Any, Any]) -> tuple[Any, Any]:
+    """`advance` in two parts, `recur(params, carry) -> zh` and `rest(params, z, zh, carry) -> carry`.
+
+    For a `PointwiseCell` they are the matrix product and the elementwise arithmetic, so that a backward pass that was
+    handed zh need not take the product again. For other cells zh is empty and `rest` is the whole of `advance`.
+    """
+    if isinstance(cell, PointwiseCell):
+        return cell.recur, cell.pointwise
+    return (lambda params, carry: ()), (lambda params, z, zh, carry: cell.advance(params, carry, z))
+
+
+def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
+    """`new` where a step is real and `old` where it is padding, leaf by leaf; None: all are real."""
+    if valid is None:
+        return new
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(valid.reshape(valid.shape + (1,) * (new.ndim - valid.ndim)), new, old)
+
+    return jax.tree.map(choose, new, old)
+
+
+# --- checks at the public edge, on shapes and dtypes, and on values where they are concrete ---------------------------
+
+
+def prepare(
+    cell: Cell[Params, Carry], params: Params, xs: Array, carry: Carry | None, lengths: ArrayLike | None
+) -> tuple[Array, Carry, Bool[Array, "time *batch"] | None]:
+    """Checks a sequence against the parameters; returns the inputs, the carry to start from and the mask of real steps.
+
+    Padding is replaced by zeros, so that nothing in it (NaN) can reach a result or a gradient.
+    """
+    xs = jnp.asarray(xs)
+    if not jnp.issubdtype(xs.dtype, jnp.floating):
+        raise TypeError(f"xs must be floating point, got {xs.dtype}: one-hot encode or embed integers first")
+    if xs.ndim < 2:
+        raise ValueError(f"xs must be [time, batch, features] or [time, features], got shape {xs.shape}")
+    if xs.shape[0] == 0:
+        raise ValueError(f"xs must have at least one time step, got shape {xs.shape}")
+    if xs.shape[-1] != cell.input_size(params):
+        raise ValueError(f"xs has {xs.shape[-1]} features, but params were initialised for {cell.input_size(params)}")
+    initial = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
+    carry = initial if carry is None else check_carry(carry, initial, xs.shape[1:-1])
+    valid = valid_steps(xs, lengths)
+    return select(valid, xs, jnp.zeros_like(xs)), carry, valid
+
+
+def check_carry(carry: Carry, initial: Carry, batch_shape: tuple[int, ...]) -> Carry:
+    """`carry`, cast to the dtypes of `initial`, if it has its structure and shapes."""
+    if jax.tree.structure(carry) != jax.tree.structure(initial):
+        raise ValueError(
+            f"carry must be like cell.initial_carry({batch_shape}), {jax.tree.structure(initial)}, "
+            f"got {jax.tree.structure(carry)}"
+        )
+    for (path, want), got in zip(jax.tree_util.tree_leaves_with_path(initial), jax.tree.leaves(carry), strict=True):
+        name = "carry" + jax.tree_util.keystr(path)
+        if jnp.shape(got) != want.shape:
+            raise ValueError(f"{name} has shape {jnp.shape(got)}, but the cell and the batch of xs ask for {want.shape}")
+        if not jnp.issubdtype(jnp.result_type(got), jnp.inexact):
+            raise TypeError(f"{name} must be floating point, got {jnp.result_type(got)}")
+    return jax.tree.map(lambda got, want: jnp.asarray(got, want.dtype), carry, initial)
+
+
+def valid_steps(xs: Array, lengths: ArrayLike | None) -> Bool[Array, "time *batch"] | None:
+    """The mask of real steps that `lengths` stand for; None if all are real."""
+    if lengths is None:
+        return None
+    time, batch_shape = xs.shape[0], xs.shape[1:-1]
+    if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
+        raise TypeError(f"lengths must be integers, got {jnp.result_type(lengths)}")
+    if jnp.shape(lengths) != batch_shape:
+        raise ValueError(f"lengths has shape {jnp.shape(lengths)}, but the batch of xs has shape {batch_shape}")
+    if not isinstance(lengths, jax.core.Tracer) and np.size(lengths):
+        low, high = np.min(np.asarray(lengths)), np.max(np.asarray(lengths))
+        if low < 0 or high > time:
+            raise ValueError(f"lengths must be from 0 to {time}, the time steps of xs, got {low} to {high}")
+    steps = jnp.arange(time).reshape((time,) + (1,) * len(batch_shape))
+    return steps < jnp.asarray(lengths)

@@ -1,0 +1,86 @@
+"""A task: a pure sampler `key -> batch`, with the score of its trivial baseline.
+
+A task is a frozen dataclass that holds its settings and no data. Sampling is a pure function of the key and runs on
+the device, inside jit and vmap.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jaxtyping import Float, Int
+
+
+class Batch(NamedTuple):
+    """Sequences, time-major, with their targets."""
+
+    inputs: Float[Array, "time batch features"]
+    targets: Array
+    """`[time, batch]` class labels, or `[time, batch, outputs]` values."""
+    weights: Float[Array, "time batch"]
+    """How much every step counts in the loss: each column sums to 1, and is 0 where there is no target."""
+    lengths: Int[Array, "batch"]
+    """Real steps of every sequence; what comes after is padding."""
+
+
+@dataclass(frozen=True)
+class Task(abc.ABC):
+    """The interface of every task.
+
+    `length` is the T of the published task; sequences may be longer, up to `max_length`.
+    """
+
+    length: int
+
+    min_length: ClassVar[int]
+    """The smallest `length` for which the task is defined."""
+    input_size: ClassVar[int]
+    output_size: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.length, int) or self.length < self.min_length:
+            raise ValueError(
+                f"length must be an integer of at least {self.min_length} for {type(self).__name__}, got {self.length!r}"
+            )
+
+    @property
+    def max_length(self) -> int:
+        """Time steps of a batch."""
+        return self.length
+
+    @property
+    @abc.abstractmethod
+    def baseline(self) -> float:
+        """The expected loss of the trivial predictor, which does not remember anything."""
+
+    @abc.abstractmethod
+    def sample(self, key: Array, batch_size: int) -> Batch:
+        """Draws `batch_size` sequences."""
+
+    @abc.abstractmethod
+    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
+        """The loss of every sequence."""
+
+
+class RegressionTask(Task):
+    """A task scored by the mean of squared errors."""
+
+    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
+        """(output - target)^2, at the steps that have a target."""
+        return (batch.weights * jnp.square(outputs - batch.targets).mean(-1)).sum(0)
+
+
+class ClassificationTask(Task):
+    """A task scored by cross-entropy, in nats."""
+
+    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
+        """-ln softmax(outputs)[target], at the steps that have a target."""
+        return (batch.weights * optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)).sum(0)
+
+
+def at_end(lengths: Int[Array, "batch"], time: int) -> Float[Array, "time batch"]:
+    """Weights of 1 at the last real step of every sequence."""
+    return (jnp.arange(time)[:, None] == lengths - 1).astype(jnp.float32)
