@@ -32,7 +32,7 @@ class Zeros:
 
 @dataclass(frozen=True)
 class Uniform:
-    """U[-bound, bound]; without a bound 1/sqrt(hidden_size), which PyTorch draws all weights and biases of its RNNs from."""
+    """U[-bound, bound]; without a bound 1/sqrt(hidden_size), as PyTorch draws every weight and bias of its RNNs."""
 
     bound: float | None = None
 
@@ -51,7 +51,7 @@ class Glorot:
 
 @dataclass(frozen=True)
 class Orthogonal:
-    """`scale` times a matrix drawn uniformly from the orthogonal ones (Saxe et al. 2014): every singular value is `scale`."""
+    """`scale` times a uniformly drawn orthogonal matrix (Saxe et al. 2014): every singular value is `scale`."""
 
     scale: float = 1.0
 
@@ -66,4 +66,5 @@ class Identity:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
-        return self.scale * jnp.eye(*shape, dtype=dtype)
+        rows, columns = shape
+        return self.scale * jnp.eye(rows, columns, dtype=dtype)

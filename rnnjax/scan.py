@@ -154,15 +154,14 @@ def prepare(
 
 def check_carry(carry: Carry, initial: Carry, batch_shape: tuple[int, ...]) -> Carry:
     """`carry`, cast to the dtypes of `initial`, if it has its structure and shapes."""
-    if jax.tree.structure(carry) != jax.tree.structure(initial):
-        raise ValueError(
-            f"carry must be like cell.initial_carry({batch_shape}), {jax.tree.structure(initial)}, "
-            f"got {jax.tree.structure(carry)}"
-        )
+    structure: Any = jax.tree.structure(carry)
+    declared: Any = jax.tree.structure(initial)
+    if structure != declared:
+        raise ValueError(f"carry must be like cell.initial_carry({batch_shape}), {declared}, got {structure}")
     for (path, want), got in zip(jax.tree_util.tree_leaves_with_path(initial), jax.tree.leaves(carry), strict=True):
         name = "carry" + jax.tree_util.keystr(path)
         if jnp.shape(got) != want.shape:
-            raise ValueError(f"{name} has shape {jnp.shape(got)}, but the cell and the batch of xs ask for {want.shape}")
+            raise ValueError(f"{name} has shape {jnp.shape(got)}, but the cell and the batch of xs want {want.shape}")
         if not jnp.issubdtype(jnp.result_type(got), jnp.inexact):
             raise TypeError(f"{name} must be floating point, got {jnp.result_type(got)}")
     return jax.tree.map(lambda got, want: jnp.asarray(got, want.dtype), carry, initial)

@@ -12,7 +12,7 @@ kernels) is done to these functions from outside.
 """
 
 import abc
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from jaxtyping import Float
 
 from rnnjax.initializers import Initializer
 
-Params = TypeVar("Params", bound=tuple[Any, ...])
-Carry = TypeVar("Carry", bound=tuple[Any, ...])
+Params = TypeVar("Params")
+Carry = TypeVar("Carry")
 
 
 class HiddenCarry(NamedTuple):
@@ -78,27 +78,49 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         return carry, self.output(params, carry, z).astype(output_dtype(params, x))
 
 
-class AffineCell(Cell[Params, Carry]):
+class AffineParams(Protocol):
+    """What the parameters of an `AffineCell` have."""
+
+    @property
+    def w_x(self) -> Float[Array, "input_size gates*hidden_size"]: ...
+    @property
+    def w_h(self) -> Float[Array, "hidden_size gates*hidden_size"]: ...
+    @property
+    def b(self) -> Float[Array, "gates*hidden_size"]: ...
+
+
+class HasHidden(Protocol):
+    """What the carry of an `AffineCell` has."""
+
+    @property
+    def h(self) -> Float[Array, "*batch hidden_size"]: ...
+
+
+AffineParamsT = TypeVar("AffineParamsT", bound=AffineParams)
+HasHiddenT = TypeVar("HasHiddenT", bound=HasHidden)
+
+
+class AffineCell(Cell[AffineParamsT, HasHiddenT]):
     """A cell whose input enters as `x_t w_x + b`, and whose carry holds vectors of `hidden_size`.
 
-    Parameters are a NamedTuple with `w_x` [input_size, gates * hidden_size], `w_h` [hidden_size, gates * hidden_size],
-    `b` [gates * hidden_size], and any further vectors; the carry is the NamedTuple `carry_type`, with a field `h`.
+    Parameters are a NamedTuple with `w_x`, `w_h`, `b`, and any further vectors; the carry is the NamedTuple
+    `carry_type`, with a field `h`.
     """
 
     carry_type: ClassVar[Any] = HiddenCarry
 
-    def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Carry:
+    def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> HasHiddenT:
         zeros = jnp.zeros((*batch_shape, self.hidden_size), carry_dtype(dtype))
         return self.carry_type(*(zeros for _ in self.carry_type._fields))
 
-    def input_size(self, params: Params) -> int:
-        return params.w_x.shape[0]  # type: ignore[attr-defined]
+    def input_size(self, params: AffineParamsT) -> int:
+        return params.w_x.shape[0]
 
-    def project(self, params: Params, xs: Float[Array, "*batch features"]) -> Array:
-        return matmul(xs, params.w_x) + params.b  # type: ignore[attr-defined]
+    def project(self, params: AffineParamsT, xs: Float[Array, "*batch features"]) -> Array:
+        return matmul(xs, params.w_x) + params.b
 
 
-class PointwiseCell(AffineCell[Params, Carry]):
+class PointwiseCell(AffineCell[AffineParamsT, HasHiddenT]):
     """A cell that is one matrix product of `h` and, after it, elementwise arithmetic:
 
         carry_t = pointwise(params, zx = x_t w_x + b, zh = h_(t-1) w_h, carry_(t-1))
@@ -106,17 +128,21 @@ class PointwiseCell(AffineCell[Params, Carry]):
     `pointwise` may read every parameter but the two matrices, which a kernel keeps to itself.
     """
 
-    def recur(self, params: Params, carry: Carry) -> Float[Array, "*batch gates"]:
+    def recur(self, params: AffineParamsT, carry: HasHiddenT) -> Float[Array, "*batch gates"]:
         """The product of the hidden state and the recurrent weights, `zh`."""
-        return matmul(carry.h, params.w_h)  # type: ignore[attr-defined]
+        return matmul(carry.h, params.w_h)
 
     @abc.abstractmethod
     def pointwise(
-        self, params: Params, zx: Float[Array, "*batch gates"], zh: Float[Array, "*batch gates"], carry: Carry
-    ) -> Carry:
+        self,
+        params: AffineParamsT,
+        zx: Float[Array, "*batch gates"],
+        zh: Float[Array, "*batch gates"],
+        carry: HasHiddenT,
+    ) -> HasHiddenT:
         """The elementwise rest: the next carry."""
 
-    def advance(self, params: Params, carry: Carry, z: Array) -> Carry:
+    def advance(self, params: AffineParamsT, carry: HasHiddenT, z: Array) -> HasHiddenT:
         return self.pointwise(params, z, self.recur(params, carry), carry)
 
 
@@ -157,9 +183,7 @@ def draw_gates(init: Initializer, key: Array, shape: tuple[int, ...], gates: int
     return jnp.concatenate(blocks, axis=-1).astype(dtype)
 
 
-def draw_weights(
-    cell: Any, key: Array, input_size: int, gates: int, dtype: Any
-) -> tuple[Array, Array, Array]:
+def draw_weights(cell: Any, key: Array, input_size: int, gates: int, dtype: Any) -> tuple[Array, Array, Array]:
     """`w_x`, `w_h` and `b` of a cell with `gates` gates, from its `input_init`, `recurrent_init` and `bias_init`."""
     if not isinstance(input_size, int) or input_size < 1:
         raise ValueError(f"input_size must be an integer of at least 1, got {input_size!r}")

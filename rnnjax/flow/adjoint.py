@@ -27,7 +27,7 @@ class Scaled(NamedTuple):
 
 
 def normalize(x: Scaled) -> Scaled:
-    """The same value with the largest magnitude of every example moved into the scale; that of zero is minus infinity."""
+    """The same value with the largest magnitude of every example moved into the scale; the scale of zero is -inf."""
     peaks = [jnp.max(jnp.abs(leaf), _axes(leaf, x.log_scale)) for leaf in jax.tree.leaves(x.tree)]
     peak = jnp.stack(peaks).max(0).astype(x.log_scale.dtype)
     return Scaled(_times(x.tree, 1 / jnp.where(peak == 0, 1, peak)), x.log_scale + jnp.log(peak))
@@ -38,9 +38,7 @@ def add(a: Scaled, b: Scaled) -> Scaled:
     top = jnp.maximum(a.log_scale, b.log_scale)
     top = jnp.where(jnp.isneginf(top), 0, top)
     return Scaled(
-        jax.tree.map(
-            jnp.add, _times(a.tree, jnp.exp(a.log_scale - top)), _times(b.tree, jnp.exp(b.log_scale - top))
-        ),
+        jax.tree.map(jnp.add, _times(a.tree, jnp.exp(a.log_scale - top)), _times(b.tree, jnp.exp(b.log_scale - top))),
         top,
     )
 

@@ -63,24 +63,24 @@ def jacobian_norms(
     Raises:
         ValueError: a lag outside 1 ... time, or a component that the carry does not have.
     """
-    lags = _check_lags(lags, len(xs))
+    checked_lags = _check_lags(lags, len(xs))
     xs, carry, _ = prepare(cell, params, xs, carry, lengths)
     if of is not None and of not in carry._fields:
         raise ValueError(f"of must be a component of the carry, one of {', '.join(carry._fields)}, got {of!r}")
 
     def one_example(xs: Array, carry: Any, length: Array | None) -> tuple[Array, ...]:
-        return _one_example(cell, params, xs, carry, length, lags, of, singular_values)
+        return _one_example(cell, params, xs, carry, length, checked_lags, of, singular_values)
 
     batched = one_example
     for _ in range(xs.ndim - 2):
         batched = jax.vmap(batched, in_axes=(1, 0, None if lengths is None else 0), out_axes=1)
     measures = batched(xs, carry, None if lengths is None else jnp.asarray(lengths))
-    return JacobianNorms(jnp.asarray(lags), *measures, *([] if singular_values else [None]))
+    return JacobianNorms(jnp.asarray(checked_lags), *measures, *([] if singular_values else [None]))
 
 
 def _check_lags(lags: Sequence[int] | None, time: int) -> np.ndarray:
     checked = np.arange(1, time + 1) if lags is None else np.asarray(lags)
-    if checked.ndim != 1 or checked.size == 0 or checked.min() < 1 or checked.max() > time:
+    if checked.ndim != 1 or checked.size == 0 or np.min(checked) < 1 or np.max(checked) > time:
         raise ValueError(f"lags must be integers from 1 to {time}, the time steps of xs, got {lags}")
     return checked
 
@@ -132,6 +132,7 @@ def _basis(carry: Any, of: str | None) -> Any:
     flat, restore = ravel_pytree(carry)
     leaves, structure = jax.tree.flatten(carry)
     ends = np.cumsum([leaf.size for leaf in leaves])
-    places = structure.unflatten([np.arange(end - leaf.size, end) for end, leaf in zip(ends, leaves, strict=True)])
+    ranges = [np.arange(end - leaf.size, end) for end, leaf in zip(ends, leaves, strict=True)]
+    places = jax.tree.unflatten(structure, ranges)
     picked = np.concatenate(jax.tree.leaves(places if of is None else getattr(places, of)))
     return jax.vmap(restore)(jnp.eye(flat.size, dtype=flat.dtype)[picked])

@@ -42,9 +42,8 @@ class Task(abc.ABC):
 
     def __post_init__(self) -> None:
         if not isinstance(self.length, int) or self.length < self.min_length:
-            raise ValueError(
-                f"length must be an integer of at least {self.min_length} for {type(self).__name__}, got {self.length!r}"
-            )
+            name = type(self).__name__
+            raise ValueError(f"length must be an integer of at least {self.min_length} for {name}, got {self.length!r}")
 
     @property
     def max_length(self) -> int:

@@ -21,8 +21,9 @@ def clip_by_global_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
 
         g <- g * min(1, max_norm / ||g||),    ||g|| over all leaves
 
-    `max_norm` may be traced, so that thresholds can be vmapped; infinity never clips. Source: Pascanu, Mikolov & Bengio,
-    "On the difficulty of training recurrent neural networks", 2013.
+    `max_norm` may be traced, so that thresholds can be vmapped; infinity never clips.
+
+    Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
     clip = optax.clip_by_global_norm(max_norm)
 
