@@ -179,8 +179,8 @@ def squash_gates(z: Float[Array, "*batch gates"], kinds: str) -> list[Array]:
 
 def draw_gates(init: Initializer, key: Array, shape: tuple[int, ...], gates: int, dtype: Any) -> Array:
     """One block of `shape` a gate, each drawn by itself, side by side; drawn in float32 for half precision."""
-    blocks = [init(k, shape, carry_dtype(dtype)) for k in jax.random.split(key, gates)]
-    return jnp.concatenate(blocks, axis=-1).astype(dtype)
+    blocks = jax.vmap(lambda key: init(key, shape, carry_dtype(dtype)))(jax.random.split(key, gates))
+    return jnp.moveaxis(blocks, 0, -2).reshape(*shape[:-1], gates * shape[-1]).astype(dtype)
 
 
 def draw_weights(cell: Any, key: Array, input_size: int, gates: int, dtype: Any) -> tuple[Array, Array, Array]:

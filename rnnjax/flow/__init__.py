@@ -3,7 +3,7 @@
 from rnnjax.flow.adjoint import Loss
 from rnnjax.flow.curve import Band, bootstrap, decay_rate, half_life, log_norm_ratio
 from rnnjax.flow.jacobian import JacobianNorms, jacobian_norms
-from rnnjax.flow.norms import GradientNorms, by_lag, gradient_norms, parameter_gradient_norms
+from rnnjax.flow.norms import GradientNorms, by_lag, gradient_norms, log_mean, parameter_gradient_norms
 
 __all__ = [
     "Band",
@@ -16,6 +16,7 @@ __all__ = [
     "gradient_norms",
     "half_life",
     "jacobian_norms",
+    "log_mean",
     "log_norm_ratio",
     "parameter_gradient_norms",
 ]

@@ -1,5 +1,6 @@
 """How much of the error reaches every time step, and every weight from every time step."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +23,12 @@ class GradientNorms(NamedTuple):
     @property
     def mean(self) -> Any:
         """The logarithm of the norm's mean over the batch: a carry of arrays `[time + 1]`."""
+        return jax.tree.map(log_mean, self.per_example)
 
-        def mean(log_norm: Array) -> Array:
-            batch_axes = tuple(range(1, log_norm.ndim))
-            count = log_norm[0].size
-            return jax.nn.logsumexp(log_norm, batch_axes) - jnp.log(count)
 
-        return jax.tree.map(mean, self.per_example)
+def log_mean(log_norms: Float[Array, "time *batch"]) -> Float[Array, "time"]:
+    """The logarithm of the mean of norms over the batch, from their logarithms."""
+    return jax.nn.logsumexp(log_norms, tuple(range(1, log_norms.ndim))) - math.log(log_norms[0].size)
 
 
 def gradient_norms(

@@ -1,0 +1,6 @@
+"""The benchmark suite: `python -m benchmarks NAME`. A new benchmark is one folder here and one line in `BENCHMARKS`."""
+
+from rnnjax.registry import Registry
+
+BENCHMARKS: Registry[str] = Registry("benchmark", {"gradients": "benchmarks.gradients"})
+"""Names and the modules that hold them: each defines `command`, the function behind the command line."""

@@ -1,0 +1,50 @@
+"""The command line of the suite: `python -m benchmarks NAME --help`."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+from rich.console import Console
+
+import rnnjax
+from benchmarks import BENCHMARKS
+from benchmarks.devices import use_all_cores
+from benchmarks.errors import Interrupted, UsageError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command; returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    app = cyclopts.App(
+        name="python -m benchmarks",
+        help="Benchmarks of recurrent networks: what they remember, and what it costs.",
+        version=rnnjax.__version__,
+        exit_on_error=False,
+        print_error=False,
+        default_parameter=cyclopts.Parameter(consume_multiple=True, negative=()),
+    )
+    for name, module in BENCHMARKS.items():
+        app.command(importlib.import_module(module).command, name=name)
+    try:
+        use_all_cores()
+        command, bound, _ = app.parse_args(arguments)
+        # A resumed run, or a comparison, has defaults of its own: parse again on top of them.
+        defaults = getattr(sys.modules[command.__module__], "defaults", dict)(**bound.arguments)
+        if defaults:
+            app.config = cyclopts.config.Dict(defaults, use_commands_as_keys=False)
+            command, bound, _ = app.parse_args(arguments)
+        command(*bound.args, **bound.kwargs)
+    except (cyclopts.CycloptsError, UsageError) as error:
+        return fail(error, 2)
+    except Interrupted as error:
+        return fail(error, 130)
+    return 0
+
+
+def fail(error: Exception, code: int) -> int:
+    Console(stderr=True, soft_wrap=True).print(" ".join(str(error).split()), style="red", markup=False, highlight=False)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,9 @@
+"""What a command says in one line when it cannot go on."""
+
+
+class UsageError(Exception):
+    """Bad input to a benchmark: the command line prints the message as it is and exits with code 2."""
+
+
+class Interrupted(Exception):
+    """The user stopped a benchmark: the message says how to resume, and the command line exits with code 130."""

@@ -1,0 +1,122 @@
+"""The command line of the gradient benchmark."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from benchmarks import environment
+from benchmarks.errors import Interrupted
+from benchmarks.gradients import compare as comparison
+from benchmarks.gradients.config import Config
+from benchmarks.gradients.experiment import Experiment
+from benchmarks.gradients.figures import draw_all
+from benchmarks.gradients.records import is_done, make_records
+from benchmarks.gradients.report import print_table, write_report
+from benchmarks.results import Results
+
+
+def defaults(resume: Path | None = None, compare: str | None = None, **others: Any) -> dict[str, Any]:
+    """What options that were not given stand for: the settings of the resumed run, or of the comparison."""
+    if resume is not None:
+        return Results.config(resume)
+    return dataclasses.asdict(comparison.SETTINGS) if compare is not None else {}
+
+
+def command(
+    *,
+    config: Annotated[Config, Parameter(name="*")] = Config(),
+    out: Path = Path("results"),
+    resume: Path | None = None,
+    compare: Literal["torch"] | None = None,
+) -> None:
+    """Compare gradient norms of recurrent cells over long time lags.
+
+    For every cell, lag and seed: the norm of the loss's gradient with respect to the carry at every step, at
+    initialisation and after training with and without gradient clipping. Prints a table and writes records.jsonl,
+    config.json, environment.json, figures (PNG and SVG) and report.html to OUT/gradients/TIME/.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    out
+        Folder that the results folder is made in.
+    resume
+        Results folder of an interrupted run to go on with; its settings are taken over.
+    compare
+        Instead, time the gradient norms against another library on the same work: 1000 steps, batch 16, 8 inputs,
+        64 hidden units, 8 seeds, unless --cells, --lags (the largest counts), --batch-size, --hidden-size or --seeds
+        say otherwise.
+    """
+    console = Console()
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    config.check()
+    if compare is not None:
+        comparison.run(console, config, out)
+        return
+    settings = dataclasses.asdict(config)
+    here = environment.describe()
+    results = Results.create(out, "gradients", settings, here) if resume is None else Results.resume(resume, settings)
+    console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
+    try:
+        measure(console, config, results, here)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted; all finished records are in {results.folder}. "
+            f"Go on with: python -m benchmarks gradients --resume {results.folder}"
+        ) from None
+    records = results.read()
+    with console.status("Drawing figures"):
+        report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
+    print_table(console, records, config)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+
+def measure(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:
+    """Runs what the results folder does not hold yet, and adds the records of each experiment as it is done."""
+    experiments = [Experiment(config, cell, lag) for lag in sorted(config.lags) for cell in config.cells]
+    records = results.read()
+    done = [experiment for experiment in experiments if is_done(records, experiment)]
+    if records:
+        finished = {(experiment.cell_name, experiment.lag) for experiment in done}
+        results.keep(record for record in records if (record["cell"], record["lag"]) in finished)
+    todo = [experiment for experiment in experiments if experiment not in done]
+    with (
+        Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        ) as progress,
+        # While one experiment runs, the next ones compile: on two cores this takes a third off the whole.
+        ThreadPoolExecutor(1) as compiler,
+    ):
+        bar = progress.add_task("", total=sum(map(_work, experiments)), completed=sum(map(_work, done)))
+        programs = [compiler.submit(experiment.compile) for experiment in todo]
+        try:
+            for experiment, compiled in zip(todo, programs, strict=True):
+                progress.update(bar, description=f"{experiment.cell_name}, lag {experiment.lag}")
+                records = []
+                for event in experiment.run(compiled.result()):
+                    if isinstance(event, int):
+                        progress.advance(bar, _work(experiment) * event / (2 * config.steps))
+                    else:
+                        records += make_records(experiment, event, here)
+                results.append(records)
+        finally:
+            compiler.shutdown(wait=False, cancel_futures=True)
+
+
+def _work(experiment: Experiment) -> float:
+    """Roughly how long an experiment takes: its lag, and compilation, which costs as much as some hundred steps of lag."""
+    return 150 + experiment.lag

@@ -1,0 +1,122 @@
+"""Gradient norms in rnnjax and in PyTorch: the same work, in turn, in one run."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks import environment
+from benchmarks.devices import over_seeds
+from benchmarks.errors import Interrupted, UsageError
+from benchmarks.gradients.config import Config
+from benchmarks.results import Record, Results
+from rnnjax import Cell, flow
+
+SETTINGS = Config(lags=(1000,), seeds=8, hidden_size=64, batch_size=16)
+USED = ("cells", "lags", "seeds", "hidden_size", "batch_size")
+INPUTS = 8
+ROUNDS = 3
+"""Rounds of measurement: PyTorch once and rnnjax five times in each, in turn."""
+
+
+def run(console: Console, config: Config, out: Path) -> None:
+    """Times every cell in both libraries, after checking that they compute the same norms."""
+    for field in dataclasses.fields(Config):
+        if field.name not in USED and getattr(config, field.name) != getattr(SETTINGS, field.name):
+            raise UsageError(f"--{field.name.replace('_', '-')} has no effect on --compare: leave it out")
+    try:
+        from benchmarks.peers import pytorch
+    except ImportError:
+        raise UsageError("--compare torch: PyTorch is not installed; the extra rnnjax[peers] brings it") from None
+    for name in config.cells:
+        if name not in pytorch.CELLS:
+            raise UsageError(f"--cells: PyTorch has no cell for {name!r}; it has {', '.join(pytorch.CELLS)}")
+    here = environment.describe() | {"torch": pytorch.torch.__version__, "threads": pytorch.torch.get_num_threads()}
+    results = Results.create(out, "gradients-torch", dataclasses.asdict(config), here)
+    try:
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task("", total=ROUNDS * len(config.cells))
+            for name in config.cells:
+                progress.update(bar, description=name)
+                record = compare_cell(config, name, pytorch.make_runner, lambda: progress.advance(bar))
+                results.append([record | {"config": dataclasses.asdict(config), "environment": here}])
+    except KeyboardInterrupt:
+        raise Interrupted(f"Interrupted; the cells that were done are in {results.folder}") from None
+    print_table(console, results.read())
+    console.print(f"Records: {results.folder}", soft_wrap=True, highlight=False)
+
+
+def compare_cell(config: Config, name: str, make_runner: Callable[..., Any], advance: Callable[[], None]) -> Record:
+    """Times and norms of one cell."""
+    cell, lag = config.make_cell(name), max(config.lags)
+    seeds = jnp.arange(config.seeds)
+    params = jax.vmap(lambda seed: cell.init(jax.random.key(seed), INPUTS))(seeds)
+    xs = jax.random.normal(jax.random.key(config.data_seed), (config.seeds, lag, config.batch_size, INPUTS))
+    ours = over_seeds(lambda args: norms_of(cell, *args), config.seeds)
+    theirs = make_runner(name, [jax.tree.map(lambda leaf, s=s: leaf[s], params) for s in seeds], np.asarray(xs))
+    started = time.perf_counter()
+    program = ours.lower((params, xs)).compile()
+    compile_seconds = time.perf_counter() - started
+    placed = jax.device_put((params, xs), program.input_shardings[0][0])
+    check_equal(program(placed), theirs())
+    times: dict[str, list[float]] = {"rnnjax": [], "torch": []}
+    for _ in range(ROUNDS):
+        times["torch"].append(clock(theirs))
+        times["rnnjax"] += [clock(lambda: jax.block_until_ready(program(placed))) for _ in range(5)]
+        advance()
+    return {
+        "benchmark": "gradients-torch",
+        "cell": name,
+        "lag": lag,
+        "seconds": times,
+        "median": {library: statistics.median(seconds) for library, seconds in times.items()},
+        "compile_seconds": compile_seconds,
+    }
+
+
+def norms_of(cell: Cell[Any, Any], params: Any, xs: Array) -> Any:
+    def loss(carry: Any, ys: Array) -> Array:
+        return jnp.square(ys[-1]).sum(-1)
+
+    return flow.gradient_norms(cell, params, xs, loss).per_example
+
+
+def check_equal(ours: Any, theirs: list[dict[str, Any]]) -> None:
+    """Both libraries must find the same dL/dh_t, wherever PyTorch's floats have not run out."""
+    for seed, norms in enumerate(theirs):
+        expected, got = norms["h"].numpy(), np.exp(np.asarray(ours.h[seed], np.float64))
+        known = expected > 1e-30
+        apart = np.abs(got[known] / expected[known] - 1)
+        if not (known.any() and np.median(apart) < 1e-3):
+            raise AssertionError(f"seed {seed}: gradient norms differ from PyTorch's, by {np.median(apart):.2g} in median")
+
+
+def clock(function: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def print_table(console: Console, records: list[Record]) -> None:
+    table = Table(title="Gradient norms at every step: seconds for all seeds, median", show_footer=True)
+    total = {library: sum(record["median"][library] for record in records) for library in ("torch", "rnnjax")}
+    table.add_column("cell", footer="all")
+    table.add_column("PyTorch", footer=f"{total['torch']:.2f}", justify="right")
+    table.add_column("rnnjax", footer=f"{total['rnnjax']:.3f}", justify="right")
+    table.add_column("ratio", footer=f"{total['torch'] / total['rnnjax']:.1f}", justify="right")
+    table.add_column("compilation, once", justify="right")
+    for record in records:
+        torch, rnnjax = record["median"]["torch"], record["median"]["rnnjax"]
+        compiled = f"{record['compile_seconds']:.1f}"
+        table.add_row(record["cell"], f"{torch:.2f}", f"{rnnjax:.3f}", f"{torch / rnnjax:.1f}", compiled)
+    console.print(table)

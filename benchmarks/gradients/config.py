@@ -1,0 +1,80 @@
+"""The settings of the gradient benchmark."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks.errors import UsageError
+from rnnjax import CELLS, Cell
+from rnnjax.tasks import TASKS, Task
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a run; equal settings give equal results on equal machines."""
+
+    cells: tuple[str, ...] = ("rnn", "lstm", "gru")
+    """Cells to compare, by their names in rnnjax.CELLS."""
+    lags: tuple[int, ...] = (10, 32, 100, 316, 1000)
+    """Time lags in steps: for each, the task is made with this length, and trained anew."""
+    task: str = "adding-arjovsky"
+    """Task whose loss is measured and trained on, by its name in rnnjax.tasks.TASKS."""
+    seeds: int = 16
+    """Number of seeds: each draws its own weights and its own data."""
+    steps: int = 20
+    """Training steps before the norms are measured again."""
+    hidden_size: int = 32
+    """Hidden units of every cell."""
+    batch_size: int = 8
+    """Sequences a training step, and a measurement."""
+    learning_rate: float = 0.01
+    """Learning rate of Adam."""
+    max_norm: float = 1.0
+    """Global norm that gradients are clipped to in the clipped half of the runs."""
+    forget_bias: float = 1.0
+    """Initial bias of the forget gate, for cells that have one."""
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    """Precision of weights and inputs."""
+    data_seed: int = 0
+    """Seed of the data."""
+
+    def check(self) -> None:
+        """Raises a `UsageError` that names the option for the first setting that is out of range."""
+        for name in ("cells", "lags"):
+            values = getattr(self, name)
+            if not values:
+                raise UsageError(f"--{name}: give at least one")
+            if len(set(values)) < len(values):
+                raise UsageError(f"--{name}: {' '.join(map(str, values))} has a value twice")
+        for name, least in (("seeds", 1), ("steps", 1), ("hidden-size", 1), ("batch-size", 1), ("data-seed", 0)):
+            value = getattr(self, name.replace("-", "_"))
+            if value < least:
+                raise UsageError(f"--{name} must be at least {least}, got {value}")
+        for name in ("learning-rate", "max-norm"):
+            value = getattr(self, name.replace("-", "_"))
+            if not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"--{name} must be a positive number, got {value}")
+        if not math.isfinite(self.forget_bias):
+            raise UsageError(f"--forget-bias must be a finite number, got {self.forget_bias}")
+        try:
+            task = TASKS[self.task]
+        except ValueError as error:
+            raise UsageError(f"--task: {error}") from None
+        for name in self.cells:
+            try:
+                CELLS[name]
+            except ValueError as error:
+                raise UsageError(f"--cells: {error}") from None
+        if min(self.lags) < task.min_length:
+            raise UsageError(
+                f"--lags: {min(self.lags)} is below the shortest lag of task {self.task}, which is {task.min_length}"
+            )
+
+    def make_cell(self, name: str) -> Cell[Any, Any]:
+        cell = CELLS[name](hidden_size=self.hidden_size)
+        has_forget_bias = any(field.name == "forget_bias" for field in dataclasses.fields(cell))  # type: ignore[arg-type]
+        return dataclasses.replace(cell, forget_bias=self.forget_bias) if has_forget_bias else cell  # type: ignore[type-var]
+
+    def make_task(self, lag: int) -> Task:
+        return TASKS[self.task](lag)

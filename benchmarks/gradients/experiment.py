@@ -1,0 +1,194 @@
+"""What is measured: gradient norms against the lag, at initialisation and after training, for one cell and one lag.
+
+All seeds of a cell and a lag run in one compiled program; a Python loop only goes over chunks of training steps, so
+that progress shows and an interruption is noticed.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from jaxtyping import Float
+
+from benchmarks.devices import over_seeds
+from benchmarks.gradients.config import Config
+from rnnjax import flow
+from rnnjax.models import Readout
+from rnnjax.tasks import Batch, Task
+from rnnjax.train import clipped_adam, clipping_norms
+
+CURVE_POINTS = 40
+"""Lags that a recorded curve keeps, evenly spaced on a log scale."""
+
+
+class Curves(NamedTuple):
+    """Natural logarithms of gradient norms against the lag, averaged over the batch, and what sums them up."""
+
+    components: dict[str, Float[Array, "seeds points"]]
+    """One curve for each component of the carry, at `Experiment.curve_lags`."""
+    decay_rate: Float[Array, "seeds"]
+    """Of the norm of the whole carry, per step, fitted over all lags."""
+    log_norm_ratio: Float[Array, "seeds"]
+    """Of the norm of the whole carry, at the largest lag over the end."""
+
+
+class Learner(NamedTuple):
+    """What training changes, and the threshold it clips at."""
+
+    params: Any
+    optimizer: Any
+    max_norm: Array
+
+
+class History(NamedTuple):
+    """One value a training step."""
+
+    loss: Float[Array, "seeds steps"]
+    norm_before: Float[Array, "seeds steps"]
+    norm_after: Float[Array, "seeds steps"]
+
+
+class Programs(NamedTuple):
+    """`Experiment.measure` and `Experiment.train`, compiled for all seeds."""
+
+    measure: Callable[[tuple[Any, Batch]], Curves]
+    train: Callable[[tuple[Learner, Batch]], tuple[Learner, History]]
+
+
+class Phase(NamedTuple):
+    """One of the three measurements of an experiment: before training, after it with clipping, after it without."""
+
+    name: str
+    curves: Curves
+    history: History | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One cell at one lag, over all seeds."""
+
+    config: Config
+    cell_name: str
+    lag: int
+
+    @cached_property
+    def task(self) -> Task:
+        return self.config.make_task(self.lag)
+
+    @cached_property
+    def model(self) -> Readout:
+        return Readout(self.config.make_cell(self.cell_name), self.task.output_size)
+
+    @cached_property
+    def curve_lags(self) -> np.ndarray:
+        """The lags of recorded curves, from 0 to the lag of the experiment."""
+        return np.unique(np.geomspace(1, self.lag + 1, CURVE_POINTS).round().astype(int)) - 1
+
+    @cached_property
+    def chunk(self) -> int:
+        """Training steps a call: the largest divisor of all steps up to 10, so that one program serves every call."""
+        return max(size for size in range(1, 11) if self.config.steps % size == 0)
+
+    # --- of one seed --------------------------------------------------------------------------------------------------
+
+    def measure(self, inputs: tuple[Any, Batch]) -> Curves:
+        """The norms on the first of some batches."""
+        params, batches = inputs
+        batch = jax.tree.map(lambda leaf: leaf[0], batches)
+
+        def loss(carry: Any, ys: Array) -> Array:
+            return self.task.loss(self.model.read(params, ys), batch)
+
+        norms = flow.gradient_norms(self.model.cell, params.cell, batch.inputs, loss, lengths=batch.lengths)
+        lags = jnp.arange(self.lag + 1)
+        curves = [flow.log_mean(flow.by_lag(leaf, batch.lengths, lags)) for leaf in norms.per_example]
+        whole = 0.5 * jax.nn.logsumexp(2 * jnp.stack(curves), axis=0)
+        return Curves(
+            {name: curve[self.curve_lags] for name, curve in zip(norms.per_example._fields, curves, strict=True)},
+            flow.decay_rate(lags, whole),
+            flow.log_norm_ratio(lags, whole),
+        )
+
+    def train(self, inputs: tuple[Learner, Batch]) -> tuple[Learner, History]:
+        """One training step a batch."""
+        learner, batches = inputs
+        optimizer = self.optimizer(learner.max_norm)
+
+        def loss(params: Any, batch: Batch) -> Array:
+            return self.task.loss(self.model.apply(params, batch.inputs, batch.lengths), batch).mean()
+
+        def step(learner: Learner, batch: Batch) -> tuple[Learner, History]:
+            value, gradient = jax.value_and_grad(loss)(learner.params, batch)
+            updates, state = optimizer.update(gradient, learner.optimizer, learner.params)
+            norms = clipping_norms(state)
+            learner = learner._replace(params=optax.apply_updates(learner.params, updates), optimizer=state)
+            return learner, History(value, norms.norm_before, norms.norm_after)
+
+        return lax.scan(step, learner, batches)
+
+    def optimizer(self, max_norm: Array) -> optax.GradientTransformation:
+        """Flattened: one vector instead of a handful of leaves compiles a third faster."""
+        return optax.flatten(clipped_adam(self.config.learning_rate, max_norm))
+
+    # --- of all seeds -------------------------------------------------------------------------------------------------
+
+    def params(self) -> Any:
+        return draw_params(self.model, self.task.input_size, self.config.dtype, self.config.seeds)
+
+    def learner(self, params: Any, max_norm: float) -> Learner:
+        max_norms = jnp.full(self.config.seeds, max_norm)
+        return Learner(params, jax.vmap(self.optimizer(max_norms[0]).init)(params), max_norms)
+
+    def batches(self, first_step: int) -> Batch:
+        """The data of one call of `train`; what comes after the last training step is for `measure`."""
+        config = self.config
+        return draw_batches(self.task, config.batch_size, config.dtype, self.chunk, config.seeds, config.data_seed, first_step)
+
+    def compile(self) -> Programs:
+        """Compiles what all seeds run; can be done ahead of its turn, in another thread."""
+        params, batches = jax.eval_shape(lambda: (self.params(), self.batches(0)))
+        learner = jax.eval_shape(lambda params: self.learner(params, 1.0), params)
+        return Programs(
+            over_seeds(self.measure, self.config.seeds).lower((params, batches)).compile(),
+            over_seeds(self.train, self.config.seeds).lower((learner, batches)).compile(),
+        )
+
+    def run(self, programs: Programs) -> Iterator[int | Phase]:
+        """Gives the phases as they are done, and in between the number of training steps just made."""
+        params, held_out = self.params(), self.batches(self.config.steps)
+        yield Phase("initial", programs.measure((params, held_out)), None)
+        for name, max_norm in (("clipped", self.config.max_norm), ("unclipped", math.inf)):
+            learner, parts = self.learner(params, max_norm), []
+            for first_step in range(0, self.config.steps, self.chunk):
+                learner, history = jax.block_until_ready(programs.train((learner, self.batches(first_step))))
+                parts.append(history)
+                yield self.chunk
+            whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *parts)
+            yield Phase(name, programs.measure((learner.params, held_out)), whole)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def draw_params(model: Readout, input_size: int, dtype: str, seeds: int) -> Any:
+    return jax.vmap(lambda seed: model.init(jax.random.key(seed), input_size, dtype))(jnp.arange(seeds))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def draw_batches(
+    task: Task, batch_size: int, dtype: str, steps: int, seeds: int, data_seed: int, first_step: int
+) -> Batch:
+    """Batches `[seeds, steps, ...]`, each of a key of its own."""
+
+    def draw(seed: Array, step: Array) -> Batch:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(data_seed), seed), step)
+        batch = task.sample(key, batch_size)
+        return batch._replace(inputs=batch.inputs.astype(dtype))
+
+    every_step = jax.vmap(draw, (None, 0))
+    return jax.vmap(every_step, (0, None))(jnp.arange(seeds), first_step + jnp.arange(steps))

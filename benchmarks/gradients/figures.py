@@ -1,0 +1,138 @@
+"""The figures of the gradient benchmark, from records."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from benchmarks.gradients.config import Config
+from benchmarks.gradients.records import PHASES, median_band, pick, values
+from benchmarks.results import Record
+
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, which the colour-blind can tell apart."""
+STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "rnnjax",
+}
+LINES = ("-", "--", ":", "-.")
+
+
+def draw_all(records: Sequence[Record], config: Config, folder: Path) -> dict[str, Path]:
+    """Writes every figure as PNG and SVG into a folder; returns the SVG files by name."""
+    paths = {}
+    for name, draw in FIGURES.items():
+        with matplotlib.rc_context(STYLE):
+            figure = draw(records, config)
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        paths[name] = folder / f"{name}.svg"
+    return paths
+
+
+def curves(records: Sequence[Record], config: Config) -> Figure:
+    """||dL/dh_t|| and ||dL/dc_t|| against t - T, at the largest lag."""
+    lag = max(config.lags)
+    figure = Figure(figsize=(12, 4.4))
+    for axes, phase in zip(_panels(figure, len(PHASES)), PHASES, strict=True):
+        for colour, cell in zip(_colours(config), config.cells, strict=True):
+            mine = pick(records, cell=cell, phase=phase, lag=lag)
+            steps = -np.array(mine[0]["curve_lags"])
+            for line, component in zip(LINES, mine[0]["log10_norm"], strict=False):
+                label = f"{cell}: {_norm(component)}"
+                _band(axes, steps, values(mine, "log10_norm", component), colour, line, label)
+        axes.set(title=_title(phase, config), xlabel="t − T (steps)")
+        _powers_of_ten(axes)
+    figure.axes[0].set_ylabel("gradient norm (median of seeds, 95 % band)")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def norm_against_lag(records: Sequence[Record], config: Config) -> Figure:
+    """The norm at the largest lag over the norm at the end, against the lag."""
+    figure = Figure(figsize=(12, 4.4))
+    for axes, phase in zip(_panels(figure, len(PHASES)), PHASES, strict=True):
+        for colour, cell in zip(_colours(config), config.cells, strict=True):
+            lags = sorted(config.lags)
+            ratios = [values(pick(records, cell=cell, phase=phase, lag=lag), "log10_norm_ratio") for lag in lags]
+            _band(axes, np.array(lags), np.stack(ratios, axis=1), colour, "-", cell, marker="o")
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set(title=_title(phase, config), xlabel="lag (steps)", xscale="log")
+        _powers_of_ten(axes)
+    figure.axes[0].set_ylabel("norm of the carry's gradient at the lag,\nrelative to the end of the sequence")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(config.cells))
+    return figure
+
+
+def training_norms(records: Sequence[Record], config: Config) -> Figure:
+    """The global gradient norm during training, before and after clipping, at the largest lag."""
+    lag = max(config.lags)
+    figure = Figure(figsize=(12, 4.4))
+    shown = (("clipped", "norm_before", "-"), ("clipped", "norm_after", "--"), ("unclipped", "norm_before", ":"))
+    labels = ("clipped runs, before clipping", "clipped runs, after clipping", "unclipped runs")
+    for axes, colour, cell in zip(_panels(figure, len(config.cells)), _colours(config), config.cells, strict=True):
+        for (phase, norm, line), label in zip(shown, labels, strict=True):
+            samples = values(pick(records, cell=cell, phase=phase, lag=lag), "training", norm)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                _band(axes, np.arange(1, samples.shape[1] + 1), np.log10(samples), colour, line, label)
+        share = values(pick(records, cell=cell, phase="clipped", lag=lag), "training", "clipped_share").mean()
+        axes.axhline(math.log10(config.max_norm), color="grey", linewidth=0.8)
+        axes.set(title=f"{cell}: clipped at {share:.0%} of steps", xlabel="training step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _powers_of_ten(axes, digits=1)
+    figure.axes[0].set_ylabel(f"global gradient norm at lag {lag}")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Sequence[Record], Config], Figure]] = {
+    "curves": curves,
+    "norm_against_lag": norm_against_lag,
+    "training_norms": training_norms,
+}
+
+
+def _panels(figure: Figure, count: int) -> Sequence[Axes]:
+    return figure.subplots(1, count, sharey=True, squeeze=False)[0]
+
+
+def _colours(config: Config) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(len(config.cells))]
+
+
+def _norm(component: str) -> str:
+    return rf"$\|\partial L/\partial {component}_t\|$"
+
+
+def _title(phase: str, config: Config) -> str:
+    if phase == "initial":
+        return "at initialisation"
+    return f"after {config.steps} steps, " + (f"clipped to {config.max_norm:g}" if phase == "clipped" else "not clipped")
+
+
+def _band(
+    axes: Axes, x: np.ndarray, samples: np.ndarray, colour: str, line: str, label: str, marker: str | None = None
+) -> None:
+    """The median over seeds with its bootstrap band; what is exactly zero, or not a number, leaves a gap."""
+    low, middle, high = (np.where(np.isfinite(curve), curve, np.nan) for curve in median_band(samples))
+    axes.plot(x, middle, line, color=colour, label=label, marker=marker, markersize=4, linewidth=1.6)
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _powers_of_ten(axes: Axes, digits: int = 0) -> None:
+    """Ticks of an axis that shows log10: norms at long lags are too small for a float, and so for a log axis."""
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=digits == 0))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:.{digits}f}}}$"))

@@ -1,0 +1,139 @@
+"""From measurements to records, and from records to what tables and figures show.
+
+A record is one seed in one phase (initial, clipped, unclipped) of one cell at one lag. Logarithms in records are to
+base 10; minus infinity stands for a norm of exactly zero. Everything shown is made from records.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.gradients.experiment import Experiment, Phase
+from benchmarks.results import Record
+from rnnjax import flow
+
+PHASES = ("initial", "clipped", "unclipped")
+VANISHED, EXPLODED = -3.0, 3.0
+"""log10 of the norm at the largest lag over that at the end, beyond which a gradient has vanished or exploded."""
+
+
+def make_records(experiment: Experiment, phase: Phase, environment: Record) -> Iterator[Record]:
+    """One record a seed."""
+    log10 = 1 / math.log(10)
+    curves: Any = jax.tree.map(np.asarray, phase.curves)
+    history: Any = jax.tree.map(np.asarray, phase.history)
+    for seed in range(experiment.config.seeds):
+        training = None
+        if history is not None:
+            before, after = history.norm_before[seed], history.norm_after[seed]
+            training = {
+                "loss": _digits(history.loss[seed]),
+                "norm_before": _digits(before),
+                "norm_after": _digits(after),
+                "clipped_share": float(np.mean(after < before)),
+            }
+        rate, ratio = float(curves.decay_rate[seed]), float(curves.log_norm_ratio[seed]) * log10
+        yield {
+            "benchmark": "gradients",
+            "cell": experiment.cell_name,
+            "lag": experiment.lag,
+            "phase": phase.name,
+            "seed": seed,
+            "status": _status(curves, history, seed),
+            "curve_lags": experiment.curve_lags.tolist(),
+            "log10_norm": {name: _digits(curve[seed] * log10) for name, curve in curves.components.items()},
+            "decay_rate": _digits(rate),
+            "half_life": _digits(float(flow.half_life(jnp.asarray(rate)))),
+            "log10_norm_ratio": _digits(ratio),
+            "training": training,
+            "config": dataclasses.asdict(experiment.config),
+            "environment": environment,
+        }
+
+
+def _status(curves: Any, history: Any, seed: int) -> str:
+    finite = history is None or np.isfinite([history.loss[seed], history.norm_before[seed]]).all()
+    known = not any(np.isnan(curve[seed]).any() for curve in curves.components.values())
+    return "ok" if finite and known else "diverged"
+
+
+def _digits(values: Any) -> Any:
+    """Numbers as JSON holds them, to 5 significant digits."""
+    if np.ndim(values):
+        return [_digits(value) for value in values.tolist()]
+    return float(f"{float(values):.5g}")
+
+
+def is_done(records: Sequence[Record], experiment: Experiment) -> bool:
+    """Whether all records of an experiment are there."""
+    mine = [r for r in records if (r["cell"], r["lag"]) == (experiment.cell_name, experiment.lag)]
+    return len(mine) == len(PHASES) * experiment.config.seeds
+
+
+def pick(records: Sequence[Record], **wanted: Any) -> list[Record]:
+    """The records whose fields have the given values."""
+    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
+
+
+def values(records: Sequence[Record], *path: str) -> np.ndarray:
+    """A field of every record, `[seeds, ...]`; `path` leads to a nested one."""
+
+    def get(record: Any) -> Any:
+        for name in path:
+            record = record[name]
+        return [float(item) for item in record] if isinstance(record, list) else float(record)
+
+    return np.array([get(record) for record in records])
+
+
+def median_band(samples: np.ndarray) -> flow.Band:
+    """The median over seeds with its 95 % bootstrap band."""
+    return flow.bootstrap(jax.random.key(0), samples)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of the table: a cell in a phase, at one lag, over all seeds."""
+
+    cell: str
+    phase: str
+    lag: int
+    half_life: flow.Band
+    decay: flow.Band
+    """exp(-decay rate): the factor that one step back multiplies the norm by."""
+    log10_norm_ratio: flow.Band
+    vanished: float
+    exploded: float
+    """Share of the seeds; a seed that diverged counts as exploded."""
+    clipped: float | None
+    """Share of training steps at which clipping engaged."""
+    loss: float | None
+    """Median loss over the last tenth of training."""
+
+
+def make_row(records: Sequence[Record], cell: str, phase: str, lag: int) -> Row:
+    mine = pick(records, cell=cell, phase=phase, lag=lag)
+    ratio = values(mine, "log10_norm_ratio")
+    ok = np.array([record["status"] == "ok" for record in mine])
+    clipped = loss = None
+    if phase != "initial":
+        clipped = float(values(mine, "training", "clipped_share").mean())
+        losses = values(mine, "training", "loss")
+        loss = float(np.median(losses[:, -max(1, losses.shape[1] // 10) :]))
+    return Row(
+        cell=cell,
+        phase=phase,
+        lag=lag,
+        half_life=median_band(values(mine, "half_life")),
+        decay=median_band(np.exp(-values(mine, "decay_rate"))),
+        log10_norm_ratio=median_band(ratio),
+        vanished=float(np.mean(ok & (ratio < VANISHED))),
+        exploded=float(np.mean(~ok | (ratio > EXPLODED))),
+        clipped=clipped,
+        loss=loss,
+    )

@@ -1,0 +1,98 @@
+"""The table in the terminal, and report.html."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.gradients.config import Config
+from benchmarks.gradients.records import EXPLODED, PHASES, VANISHED, Row, make_row
+from benchmarks.gradients.why import explain
+from benchmarks.results import Record
+from rnnjax.flow import Band
+
+HEADINGS = ("cell", "when", "half-life", "decay/step", "norm ratio", "vanished", "exploded", "clipped", "loss")
+HOW_TO_READ = (
+    "A curve shows how much of the error at the end of a sequence reaches a step before it: a straight line down is a "
+    "gradient that shrinks by the same factor at every step.",
+    "The half-life is the number of steps over which it halves; what lies much further back than that is not learned.",
+    "The norm ratio compares the gradient at the largest lag with that at the end: "
+    f"below 10^{VANISHED:.0f} it counts as vanished, above 10^{EXPLODED:.0f}, or not finite, as exploded.",
+    "For an LSTM dL/dc is the path through the cell state, which the forget gate alone scales; dL/dh is the path "
+    "through outputs and gates.",
+    "Clipping bounds the whole gradient's length and keeps its direction: it stops explosion, and it cannot bring back "
+    "what has vanished.",
+)
+CAPTIONS = {
+    "curves": "Norms of the gradient with respect to the carry against t - T, at the largest lag.",
+    "norm_against_lag": "Norm of the whole carry's gradient at the lag, relative to the end of the sequence, for each lag.",
+    "training_norms": "Global norm of the gradient during training, before and after clipping; the grey line is the threshold.",
+}
+
+
+def print_table(console: Console, records: Sequence[Record], config: Config) -> None:
+    """The table at the largest lag."""
+    lag = max(config.lags)
+    title = f"Gradient norms over a lag of {lag} steps: {config.task}, {config.seeds} seeds, medians"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading in ("cell", "when") else "right")
+    for cell in config.cells:
+        for phase in PHASES:
+            texts = _texts(make_row(records, cell, phase, lag), with_bands=False)
+            table.add_row(*texts, end_section=phase == PHASES[-1])
+    console.print(table)
+    console.print("half-life in steps; norm ratio: norm at the lag over norm at the end; clipped: share of steps")
+
+
+def write_report(folder: Path, records: Sequence[Record], config: Config, figures: dict[str, Path]) -> Path:
+    """report.html, one file that needs no other."""
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    ).get_template("report.html.j2")
+    rows = [make_row(records, cell, phase, lag) for lag in sorted(config.lags) for cell in config.cells for phase in PHASES]
+    path = folder / "report.html"
+    path.write_text(
+        template.render(
+            config=dataclasses.asdict(config),
+            environment=records[0]["environment"],
+            headings=("lag", *HEADINGS),
+            rows=[(str(row.lag), *_texts(row, with_bands=True)) for row in rows],
+            how_to_read=HOW_TO_READ,
+            why=explain(),
+            figures=[(Markup(_inline(svg)), CAPTIONS[name]) for name, svg in figures.items()],
+        )
+    )
+    return path
+
+
+def _inline(svg: Path) -> str:
+    """The svg element of a file, its ids made its own: several figures share one page."""
+    text = svg.read_text()
+    text = text[text.index("<svg") :]
+    for reference in ('id="', 'href="#', "url(#"):
+        text = text.replace(reference, f"{reference}{svg.stem}-")
+    return text
+
+
+def _texts(row: Row, with_bands: bool) -> tuple[str, ...]:
+    def text(band: Band, digits: str, base: str = "") -> str:
+        value = f"{base}{float(band.value):{digits}}"
+        return f"{value} [{float(band.low):{digits}}, {float(band.high):{digits}}]" if with_bands else value
+
+    return (
+        row.cell,
+        row.phase,
+        text(row.half_life, ".1f"),
+        text(row.decay, ".3f"),
+        text(row.log10_norm_ratio, ".1f", "10^"),
+        f"{row.vanished:.0%}",
+        f"{row.exploded:.0%}",
+        "" if row.clipped is None else f"{row.clipped:.0%}",
+        "" if row.loss is None else f"{row.loss:.3g}",
+    )

@@ -1,0 +1,115 @@
+"""A results folder: `config.json`, `environment.json` and `records.jsonl`, written so that nothing is ever lost.
+
+Records are appended one unit of work at a time, in a single write. A run that was stopped is opened again with
+`Results.resume`: what a unit had not finished is dropped, and the unit is done again.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import UsageError
+
+Record = dict[str, Any]
+
+
+class Results:
+    """One run's folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._records = folder / "records.jsonl"
+
+    @classmethod
+    def create(cls, out: Path, benchmark: str, config: Record, environment: Record) -> "Results":
+        """Makes the new folder `out/benchmark/<time>/`; never touches one that exists."""
+        parent = out / benchmark
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = _new_folder(parent)
+            _write_json(folder / "config.json", config)
+            _write_json(folder / "environment.json", environment)
+        except OSError as error:
+            raise UsageError(f"--out: cannot write to {parent}: {error.strerror}") from None
+        return cls(folder)
+
+    @classmethod
+    def resume(cls, folder: Path, config: Record) -> "Results":
+        """Opens the folder of a run with the same configuration."""
+        for name, saved in cls.config(folder).items():
+            if config.get(name) != saved:
+                raise UsageError(
+                    f"--resume: {folder} was made with another configuration: "
+                    f"{name} is {saved!r} there and {config.get(name)!r} now"
+                )
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"--resume: cannot write to {folder}")
+        return cls(folder)
+
+    @staticmethod
+    def config(folder: Path) -> Record:
+        """The configuration that a folder's run was started with."""
+        try:
+            return json.loads((folder / "config.json").read_text())
+        except (OSError, ValueError):
+            raise UsageError(f"--resume: {folder} is not a results folder: it has no readable config.json") from None
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Adds the records of one unit of work, all or none."""
+        text = "".join(json.dumps(_plain(record)) + "\n" for record in records)
+        with self._records.open("a") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[Record]:
+        """All records; a last line that a crash cut short is not one."""
+        return read_records(self._records) if self._records.exists() else []
+
+    def keep(self, records: Iterable[Record]) -> None:
+        """Replaces the records by some of them, in one step."""
+        partial = self._records.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(_plain(record)) + "\n" for record in records))
+        partial.replace(self._records)
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a JSON-lines file."""
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def _new_folder(parent: Path) -> Path:
+    stamp = time.strftime("%Y-%m-%d-%H%M%S")
+    for number in range(1, 100):
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise FileExistsError(17, "99 folders of this second exist")
+
+
+def _write_json(path: Path, content: Record) -> None:
+    path.write_text(json.dumps(_plain(content), indent=2) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Standard JSON: numbers that it does not have (NaN, infinities) as strings that `float` reads, tuples as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
