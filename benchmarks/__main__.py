@@ -26,7 +26,6 @@ def main(arguments: Sequence[str]) -> int:
     for name, module in BENCHMARKS.items():
         app.command(importlib.import_module(module).command, name=name)
     try:
-        use_all_cores()
         command, bound, _ = app.parse_args(arguments)
         # A resumed run, or a comparison, has defaults of its own: parse again on top of them.
         defaults = getattr(sys.modules[command.__module__], "defaults", dict)(**bound.arguments)
@@ -47,4 +46,5 @@ def fail(error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
+    use_all_cores()
     sys.exit(main(sys.argv[1:]))

@@ -41,10 +41,10 @@ class Results:
     def resume(cls, folder: Path, config: Record) -> "Results":
         """Opens the folder of a run with the same configuration."""
         for name, saved in cls.config(folder).items():
-            if config.get(name) != saved:
+            now = _plain(config.get(name))
+            if now != saved:
                 raise UsageError(
-                    f"--resume: {folder} was made with another configuration: "
-                    f"{name} is {saved!r} there and {config.get(name)!r} now"
+                    f"--resume: {folder} was made with another configuration: {name} is {saved} there and {now} now"
                 )
         if not os.access(folder, os.W_OK):
             raise UsageError(f"--resume: cannot write to {folder}")

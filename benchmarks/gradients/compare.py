@@ -98,7 +98,9 @@ def check_equal(ours: Any, theirs: list[dict[str, Any]]) -> None:
         known = expected > 1e-30
         apart = np.abs(got[known] / expected[known] - 1)
         if not (known.any() and np.median(apart) < 1e-3):
-            raise AssertionError(f"seed {seed}: gradient norms differ from PyTorch's, by {np.median(apart):.2g} in median")
+            raise AssertionError(
+                f"seed {seed}: gradient norms differ from PyTorch's, by {np.median(apart):.2g} in median"
+            )
 
 
 def clock(function: Callable[[], Any]) -> float:

@@ -31,8 +31,8 @@ CURVE_POINTS = 40
 class Curves(NamedTuple):
     """Natural logarithms of gradient norms against the lag, averaged over the batch, and what sums them up."""
 
-    components: dict[str, Float[Array, "seeds points"]]
-    """One curve for each component of the carry, at `Experiment.curve_lags`."""
+    components: Any
+    """One curve for each component of the carry, `[seeds, points]`, at `Experiment.curve_lags`."""
     decay_rate: Float[Array, "seeds"]
     """Of the norm of the whole carry, per step, fitted over all lags."""
     log_norm_ratio: Float[Array, "seeds"]
@@ -108,10 +108,10 @@ class Experiment:
 
         norms = flow.gradient_norms(self.model.cell, params.cell, batch.inputs, loss, lengths=batch.lengths)
         lags = jnp.arange(self.lag + 1)
-        curves = [flow.log_mean(flow.by_lag(leaf, batch.lengths, lags)) for leaf in norms.per_example]
-        whole = 0.5 * jax.nn.logsumexp(2 * jnp.stack(curves), axis=0)
+        curves = jax.tree.map(lambda leaf: flow.log_mean(flow.by_lag(leaf, batch.lengths, lags)), norms.per_example)
+        whole = 0.5 * jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(curves)), axis=0)
         return Curves(
-            {name: curve[self.curve_lags] for name, curve in zip(norms.per_example._fields, curves, strict=True)},
+            jax.tree.map(lambda curve: curve[self.curve_lags], curves),
             flow.decay_rate(lags, whole),
             flow.log_norm_ratio(lags, whole),
         )
@@ -149,7 +149,9 @@ class Experiment:
     def batches(self, first_step: int) -> Batch:
         """The data of one call of `train`; what comes after the last training step is for `measure`."""
         config = self.config
-        return draw_batches(self.task, config.batch_size, config.dtype, self.chunk, config.seeds, config.data_seed, first_step)
+        return draw_batches(
+            self.task, config.batch_size, config.dtype, self.chunk, config.seeds, config.data_seed, first_step
+        )
 
     def compile(self) -> Programs:
         """Compiles what all seeds run; can be done ahead of its turn, in another thread."""

@@ -1,6 +1,5 @@
 """The figures of the gradient benchmark, from records."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -85,13 +84,11 @@ def training_norms(records: Sequence[Record], config: Config) -> Figure:
     for axes, colour, cell in zip(_panels(figure, len(config.cells)), _colours(config), config.cells, strict=True):
         for (phase, norm, line), label in zip(shown, labels, strict=True):
             samples = values(pick(records, cell=cell, phase=phase, lag=lag), "training", norm)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                _band(axes, np.arange(1, samples.shape[1] + 1), np.log10(samples), colour, line, label)
+            _band(axes, np.arange(1, samples.shape[1] + 1), samples, colour, line, label)
         share = values(pick(records, cell=cell, phase="clipped", lag=lag), "training", "clipped_share").mean()
-        axes.axhline(math.log10(config.max_norm), color="grey", linewidth=0.8)
-        axes.set(title=f"{cell}: clipped at {share:.0%} of steps", xlabel="training step")
+        axes.axhline(config.max_norm, color="grey", linewidth=0.8)
+        axes.set(title=f"{cell}: clipped at {share:.0%} of steps", xlabel="training step", yscale="log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _powers_of_ten(axes, digits=1)
     figure.axes[0].set_ylabel(f"global gradient norm at lag {lag}")
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
@@ -120,7 +117,9 @@ def _norm(component: str) -> str:
 def _title(phase: str, config: Config) -> str:
     if phase == "initial":
         return "at initialisation"
-    return f"after {config.steps} steps, " + (f"clipped to {config.max_norm:g}" if phase == "clipped" else "not clipped")
+    return f"after {config.steps} steps, " + (
+        f"clipped to {config.max_norm:g}" if phase == "clipped" else "not clipped"
+    )
 
 
 def _band(
@@ -132,7 +131,7 @@ def _band(
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _powers_of_ten(axes: Axes, digits: int = 0) -> None:
+def _powers_of_ten(axes: Axes) -> None:
     """Ticks of an axis that shows log10: norms at long lags are too small for a float, and so for a log axis."""
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=digits == 0))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:.{digits}f}}}$"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:.0f}}}$"))

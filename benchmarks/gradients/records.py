@@ -26,6 +26,10 @@ def make_records(experiment: Experiment, phase: Phase, environment: Record) -> I
     """One record a seed."""
     log10 = 1 / math.log(10)
     curves: Any = jax.tree.map(np.asarray, phase.curves)
+    components = {
+        jax.tree_util.keystr(path).removeprefix("."): curve
+        for path, curve in jax.tree_util.tree_leaves_with_path(curves.components)
+    }
     history: Any = jax.tree.map(np.asarray, phase.history)
     for seed in range(experiment.config.seeds):
         training = None
@@ -46,7 +50,7 @@ def make_records(experiment: Experiment, phase: Phase, environment: Record) -> I
             "seed": seed,
             "status": _status(curves, history, seed),
             "curve_lags": experiment.curve_lags.tolist(),
-            "log10_norm": {name: _digits(curve[seed] * log10) for name, curve in curves.components.items()},
+            "log10_norm": {name: _digits(curve[seed] * log10) for name, curve in components.items()},
             "decay_rate": _digits(rate),
             "half_life": _digits(float(flow.half_life(jnp.asarray(rate)))),
             "log10_norm_ratio": _digits(ratio),
@@ -58,7 +62,7 @@ def make_records(experiment: Experiment, phase: Phase, environment: Record) -> I
 
 def _status(curves: Any, history: Any, seed: int) -> str:
     finite = history is None or np.isfinite([history.loss[seed], history.norm_before[seed]]).all()
-    known = not any(np.isnan(curve[seed]).any() for curve in curves.components.values())
+    known = not any(np.isnan(curve[seed]).any() for curve in jax.tree.leaves(curves.components))
     return "ok" if finite and known else "diverged"
 
 

@@ -16,7 +16,7 @@ from benchmarks.gradients.why import explain
 from benchmarks.results import Record
 from rnnjax.flow import Band
 
-HEADINGS = ("cell", "when", "half-life", "decay/step", "norm ratio", "vanished", "exploded", "clipped", "loss")
+HEADINGS = ("cell", "when", "half-life", "decay", "ratio", "vanished", "exploded", "clipped", "loss")
 HOW_TO_READ = (
     "A curve shows how much of the error at the end of a sequence reaches a step before it: a straight line down is a "
     "gradient that shrinks by the same factor at every step.",
@@ -47,7 +47,7 @@ def print_table(console: Console, records: Sequence[Record], config: Config) -> 
             texts = _texts(make_row(records, cell, phase, lag), with_bands=False)
             table.add_row(*texts, end_section=phase == PHASES[-1])
     console.print(table)
-    console.print("half-life in steps; norm ratio: norm at the lag over norm at the end; clipped: share of steps")
+    console.print("half-life in steps; decay: factor a step; ratio: norm at the lag over norm at the end")
 
 
 def write_report(folder: Path, records: Sequence[Record], config: Config, figures: dict[str, Path]) -> Path:
@@ -55,7 +55,9 @@ def write_report(folder: Path, records: Sequence[Record], config: Config, figure
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     ).get_template("report.html.j2")
-    rows = [make_row(records, cell, phase, lag) for lag in sorted(config.lags) for cell in config.cells for phase in PHASES]
+    rows = [
+        make_row(records, cell, phase, lag) for lag in sorted(config.lags) for cell in config.cells for phase in PHASES
+    ]
     path = folder / "report.html"
     path.write_text(
         template.render(

@@ -1,0 +1,203 @@
+"""The command line of the gradient benchmark, end to end in a temporary folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.gradients.records import make_row
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = "gradients --cells rnn lstm --lags 10 20 --seeds 3 --steps 2 --hidden-size 4 --batch-size 2".split()
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def results_in(out: Path) -> Path:
+    (folder,) = (out / "gradients").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder and the terminal output of a small run."""
+    out = tmp_path_factory.mktemp("out")
+    process = start([*SMALL, "--out", out])
+    text, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return results_in(out), text
+
+
+def test_run_writes_everything_it_promises(finished):
+    folder, text = finished
+    names = {path.name for path in folder.iterdir()}
+    figures = {f"{name}.{kind}" for name in ("curves", "norm_against_lag", "training_norms") for kind in ("png", "svg")}
+    assert names == {"records.jsonl", "config.json", "environment.json", "report.html"} | figures
+    assert "half-life" in text
+    assert str(folder) in text
+    records = read(folder)
+    keys = {(r["cell"], r["lag"], r["phase"], r["seed"]) for r in records}
+    assert len(keys) == len(records) == 2 * 2 * 3 * 3
+    for record in records:
+        assert record["config"] == json.loads((folder / "config.json").read_text())
+        assert record["environment"] == json.loads((folder / "environment.json").read_text())
+        assert record["status"] == "ok"
+        assert list(record["log10_norm"]) == (["h", "c"] if record["cell"] == "lstm" else ["h"])
+        assert record["curve_lags"][-1] == record["lag"]
+    report = (folder / "report.html").read_text()
+    assert report.count("<svg") == 3
+    assert "1.1<sup>100</sup> = 13780.6" in report
+    assert "http://" not in report.replace("http://www.w3.org/", "").replace("http://purl.org/", "").replace(
+        "http://creativecommons.org/", ""
+    )
+
+
+def test_records_agree_with_each_other(finished):
+    records = read(finished[0])
+    for record in records:
+        curves = np.array([[float(x) for x in curve] for curve in record["log10_norm"].values()])
+        whole = 0.5 * np.log10(np.sum(10 ** (2 * curves), axis=0))
+        np.testing.assert_allclose(whole[-1] - whole[0], record["log10_norm_ratio"], atol=1e-3)
+        if record["phase"] == "unclipped":
+            assert record["training"]["norm_before"] == record["training"]["norm_after"]
+            assert record["training"]["clipped_share"] == 0
+        if record["phase"] == "clipped":
+            before, after = (np.array(record["training"][f"norm_{when}"]) for when in ("before", "after"))
+            np.testing.assert_allclose(after, np.minimum(before, 1), rtol=1e-4)
+            assert record["training"]["clipped_share"] == np.mean(before > 1)
+    # Clipped and unclipped runs of a seed see the same data: their first losses are the same.
+    first = {(r["cell"], r["lag"], r["seed"], r["phase"]): r["training"]["loss"][0] for r in records if r["training"]}
+    assert all(loss == first[(*key[:3], "clipped")] for key, loss in first.items())
+
+
+def test_interrupted_run_resumes_to_the_same_records(finished, tmp_path):
+    """Ctrl-C after the first experiment, then --resume: the records of a run that was not interrupted."""
+    process = start([*SMALL, "--out", tmp_path])
+    deadline = time.time() + 120
+    while time.time() < deadline and not list(tmp_path.glob("gradients/*/records.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    folder = results_in(tmp_path)
+    if process.returncode == 0:
+        pytest.skip("the run was done before the interruption came")
+    assert process.returncode == 130
+    assert errors.strip().endswith(f"--resume {folder}")
+    assert "Traceback" not in errors
+    begun = read(folder)
+    assert 0 < len(begun) < 36
+    # A crash in the middle of an append leaves a cut line, and an experiment that is not whole.
+    with (folder / "records.jsonl").open("a") as file:
+        file.write(json.dumps(begun[0] | {"lag": 20}) + "\n" + '{"cell": "rn')
+    process = start(["gradients", "--resume", folder])
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+    def comparable(records):
+        return sorted(
+            json.dumps({name: value for name, value in record.items() if name != "environment"}) for record in records
+        )
+
+    assert comparable(read(folder)) == comparable(read(finished[0]))
+
+
+def test_row_sums_up_records():
+    def record(seed, ratio, status="ok"):
+        return {
+            "cell": "rnn", "phase": "clipped", "lag": 10, "seed": seed, "status": status,
+            "half_life": 2.0, "decay_rate": np.log(2) / 2, "log10_norm_ratio": ratio,
+            "training": {"clipped_share": 0.5, "loss": [1.0, 0.5]},
+        }  # fmt: skip
+
+    row = make_row(
+        [record(0, -4.0), record(1, -1.0), record(2, 4.0), record(3, "nan", "diverged")], "rnn", "clipped", 10
+    )
+    assert (row.vanished, row.exploded, row.clipped, row.loss) == (0.25, 0.5, 0.5, 0.5)
+    np.testing.assert_allclose(row.decay.value, 0.5**0.5)
+
+
+BAD_INPUT = {
+    "--cells lsmt": "--cells: unknown cell 'lsmt': did you mean 'lstm'? Known: rnn,",
+    "--cells": "--cells: give at least one",
+    "--cells rnn rnn": "--cells: rnn rnn has a value twice",
+    "--task ading-bai": "--task: unknown task 'ading-bai': did you mean 'adding-bai'?",
+    "--lags 5 --task adding-pascanu": "--lags: 5 is below the shortest lag of task adding-pascanu, which is 10",
+    "--lags x": 'Invalid value for --lags: unable to convert "x" into int',
+    "--seeds 0": "--seeds must be at least 1, got 0",
+    "--steps 0": "--steps must be at least 1, got 0",
+    "--hidden-size 0": "--hidden-size must be at least 1, got 0",
+    "--batch-size -1": "--batch-size must be at least 1, got -1",
+    "--data-seed -1": "--data-seed must be at least 0, got -1",
+    "--learning-rate 0": "--learning-rate must be a positive number, got 0",
+    "--max-norm nan": "--max-norm must be a positive number, got nan",
+    "--forget-bias inf": "--forget-bias must be a finite number, got inf",
+    "--dtype int8": 'Invalid value "int8" for --dtype. Choose from: "float32", "float64", "bfloat16"',
+    "--lag 10": "Unknown option: --lag. Did you mean --lags?",
+    "--compare torch --steps 5": "--steps has no effect on --compare: leave it out",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys):
+    assert main(["gradients", *arguments.split(), "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(BAD_INPUT[arguments])
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["gradients", "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"--out: cannot write to {tmp_path / 'file' / 'gradients'}: Not a directory\n"
+
+
+def test_resume_of_another_configuration(finished, capsys):
+    before = (finished[0] / "records.jsonl").read_bytes()
+    assert main(["gradients", "--resume", str(finished[0]), "--seeds", "4"]) == 2
+    assert capsys.readouterr().err.endswith("was made with another configuration: seeds is 3 there and 4 now\n")
+    assert (finished[0] / "records.jsonl").read_bytes() == before
+
+
+def test_resume_of_no_results_folder(tmp_path, capsys):
+    assert main(["gradients", "--resume", str(tmp_path)]) == 2
+    assert "is not a results folder: it has no readable config.json" in capsys.readouterr().err
+
+
+def test_unknown_benchmark(capsys):
+    assert main(["gradint"]) == 2
+    assert 'Did you mean "gradients"?' in capsys.readouterr().err
+
+
+@pytest.mark.peers
+def test_comparison_with_torch(tmp_path, capsys):
+    pytest.importorskip("torch")
+    arguments = ["--cells", "lstm", "--lags", "20", "--seeds", "2", "--hidden-size", "4", "--batch-size", "2"]
+    assert main(["gradients", "--compare", "torch", *arguments, "--out", str(tmp_path)]) == 0
+    assert "ratio" in capsys.readouterr().out
+    (records,) = tmp_path.glob("gradients-torch/*/records.jsonl")
+    (record,) = read(records.parent)
+    assert len(record["seconds"]["torch"]) == 3
+    assert len(record["seconds"]["rnnjax"]) == 15
