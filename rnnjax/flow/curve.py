@@ -50,7 +50,7 @@ class Band(NamedTuple):
 
 def bootstrap(
     key: Array,
-    values: Float[Array, "seeds ..."],
+    values: Float[Array | np.ndarray, "seeds ..."],
     statistic: Callable[..., Any] = np.median,
     *,
     confidence: float = 0.95,
