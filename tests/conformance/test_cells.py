@@ -1,0 +1,324 @@
+"""One battery over every registered cell; a new cell has it for free, once `tests/references.py` knows it."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rnnjax
+from rnnjax import flow
+from tests import references
+from tests.draws import normal_like
+
+TIME, BATCH, INPUTS, HIDDEN = 7, 4, 3, 5
+LENGTHS = np.array([0, 1, 4, 6])  # no sequence fills the batch
+
+pytestmark = pytest.mark.parametrize("name", rnnjax.CELLS)
+
+
+class Case(NamedTuple):
+    cell: Any
+    params: Any
+    xs: Any
+    carry: Any
+
+
+def draw(name, dtype=jnp.float64, seed=0, batch_shape=(BATCH,)):
+    """A cell with every parameter, input and carry component drawn at random."""
+    cell = rnnjax.CELLS[name](HIDDEN)
+    return Case(
+        cell,
+        normal_like(cell.init(jax.random.key(0), INPUTS, dtype), seed, 0.5),
+        normal_like(jax.ShapeDtypeStruct((TIME, *batch_shape, INPUTS), dtype), seed + 1),
+        normal_like(cell.initial_carry(batch_shape, dtype), seed + 2),
+    )
+
+
+def run(cell, params, xs, carry=None, lengths=None, reverse=False):
+    return rnnjax.unroll(cell, params, xs, carry, lengths=lengths, reverse=reverse)
+
+
+jitted = jax.jit(run, static_argnames=("cell", "reverse"))
+
+
+def distance(got, want):
+    """The norm of the difference over that of what was wanted, over all leaves; never passes a NaN."""
+    got, want = (np.concatenate([np.ravel(x).astype(np.float64) for x in jax.tree.leaves(t)]) for t in (got, want))
+    assert got.shape == want.shape
+    return np.linalg.norm(got - want) / np.linalg.norm(want)
+
+
+def reference(name, case, **options):
+    assert name in references.REFERENCES, f"cell {name!r} has no reference in tests/references.py"
+    params, xs, carry = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), case[1:])
+    return references.unroll(references.REFERENCES[name].step, params, xs, carry, **options)
+
+
+def test_cell_has_a_reference(name):
+    assert name in references.REFERENCES, f"cell {name!r} has no reference in tests/references.py"
+
+
+def test_parameter_count(name):
+    for inputs, hidden in (1, 1), (3, 5):
+        params = rnnjax.CELLS[name](hidden).init(jax.random.key(0), inputs)
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        assert count == references.REFERENCES[name].parameters(inputs, hidden)
+
+
+def test_cell_is_a_printable_value(name):
+    cell = rnnjax.CELLS[name](HIDDEN)
+    assert cell == rnnjax.CELLS[name](HIDDEN)
+    assert hash(cell) == hash(rnnjax.CELLS[name](HIDDEN))
+    assert cell != rnnjax.CELLS[name](HIDDEN + 1)
+    assert eval(repr(cell), {**vars(rnnjax), **vars(rnnjax.initializers)}) == cell
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_unroll_is_the_numpy_loop(name, reverse):
+    case = draw(name)
+    zeros = jax.tree.map(np.zeros_like, case.carry)
+    got = jitted(*case[:3], reverse=reverse)
+    assert distance(got, reference(name, case._replace(carry=zeros), reverse=reverse)) < 1e-13
+    final, ys = got = jitted(*case, LENGTHS, reverse)
+    assert distance(got, reference(name, case, lengths=LENGTHS, reverse=reverse)) < 1e-13
+    for leaf, before in zip(final, case.carry, strict=True):
+        np.testing.assert_array_equal(leaf[0], before[0])  # length 0: the carry as it came
+    for example, length in enumerate(LENGTHS):
+        assert not np.any(ys[length:, example])
+
+
+@pytest.mark.usefixtures("x64")
+def test_ways_to_run_agree(name):
+    """Step by step, without jit, in chunks with the carry handed on, and several steps an iteration."""
+    cell, params, xs, carry = draw(name)
+    want = jitted(cell, params, xs, carry)
+
+    state, ys = carry, []
+    for x in xs:
+        state, y = cell.step(params, state, x)
+        ys.append(y)
+    chex.assert_trees_all_close((state, jnp.stack(ys)), want, rtol=1e-13, atol=1e-13)
+
+    with jax.disable_jit():
+        chex.assert_trees_all_close(run(cell, params, xs, carry), want, rtol=1e-13, atol=1e-13)
+
+    middle, head = jitted(cell, params, xs[:1], carry)
+    final, tail = jitted(cell, params, xs[1:], middle)
+    chex.assert_trees_all_close((final, jnp.concatenate([head, tail])), want, rtol=1e-13, atol=1e-13)
+
+    got = jax.jit(partial(rnnjax.unroll, cell, unroll=3))(params, xs, carry)
+    chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+def test_vmap_over_seeds_is_a_loop(name):
+    cases = [draw(name, seed=seed) for seed in (0, 10)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(case[1:] for case in cases))
+    got = jax.vmap(lambda params, xs, carry: jitted(cases[0].cell, params, xs, carry))(*stacked)
+    want = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(jitted(*case) for case in cases))
+    chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+def test_any_batch_shape(name):
+    case = draw(name)
+    final, ys = jitted(*case, LENGTHS)
+
+    square = jax.tree.map(lambda leaf: leaf.reshape(2, 2, HIDDEN), case.carry)
+    got = jitted(case.cell, case.params, case.xs.reshape(TIME, 2, 2, INPUTS), square, LENGTHS.reshape(2, 2))
+    want = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-2], 2, 2, HIDDEN), (final, ys))
+    chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
+
+    alone = jax.tree.map(lambda leaf: leaf[2], case.carry)
+    got = jitted(case.cell, case.params, case.xs[:, 2], alone, LENGTHS[2])
+    want = (jax.tree.map(lambda leaf: leaf[2], final), ys[:, 2])
+    chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
+    cell, params, xs, carry = draw(name, jnp.float32)
+    padding = np.arange(TIME)[:, None] >= LENGTHS
+
+    @jax.jit
+    def outcome(params, xs, carry):
+        def loss(params, xs, carry):
+            final, ys = run(cell, params, xs, carry, LENGTHS, reverse)
+            return sum(jnp.sum(leaf**2) for leaf in (*final, ys)), (final, ys)
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, carry)
+
+    clean = outcome(params, xs, carry)
+    soiled = outcome(params, jnp.where(padding[..., None], jnp.nan, xs), carry)
+    chex.assert_tree_all_finite(clean)
+    chex.assert_trees_all_equal(clean, soiled)
+    (_, (_, ys)), (_, g_xs, _) = soiled
+    assert not np.any(ys[padding])
+    assert not np.any(g_xs[padding])
+    assert np.all(np.any(g_xs[~padding], -1)) or name == "rnn-relu"  # a dead unit passes nothing on
+
+
+@pytest.mark.parametrize(
+    ("params_dtype", "xs_dtype", "carry_dtype", "output_dtype", "tolerance"),
+    [
+        ("float64", "float64", "float64", "float64", 1e-13),
+        ("float32", "float32", "float32", "float32", 1e-6),
+        ("float32", "bfloat16", "float32", "float32", 1e-6),
+        ("bfloat16", "bfloat16", "float32", "bfloat16", 1e-2),
+        ("bfloat16", "float32", "float32", "float32", 1e-2),
+    ],
+)
+def test_dtypes(name, params_dtype, xs_dtype, carry_dtype, output_dtype, tolerance):
+    with jax.enable_x64(params_dtype == "float64"):
+        case = draw(name, params_dtype)
+        case = case._replace(xs=case.xs.astype(xs_dtype))
+        final, ys = jitted(*case)
+        chex.assert_trees_all_equal_shapes_and_dtypes(final, case.carry)
+        chex.assert_type([*final, ys], [carry_dtype] * len(final) + [output_dtype])
+        assert distance((final, ys), reference(name, case)) < tolerance
+        stepped, y = jax.eval_shape(case.cell.step, case.params, case.carry, case.xs[0])
+        chex.assert_trees_all_equal_shapes_and_dtypes((stepped, y), (final, ys[0]))
+        # A carry of another precision is cast to the declared one; lax.scan alone would refuse it.
+        other = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), case.carry)
+        got = jax.eval_shape(partial(run, case.cell), case.params, case.xs, other)
+        chex.assert_trees_all_equal_shapes_and_dtypes(got, (final, ys))
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivatives_are_finite_differences(name):
+    """Along a random direction: grad, jvp, jvp of grad and grad of grad all run under jit and are right."""
+    cell, *point = draw(name, batch_shape=(2,))
+    weights = normal_like(jax.eval_shape(partial(run, cell), *point), 5)
+    along = normal_like(point, 6)
+
+    def loss(point):
+        return jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, run(cell, *point), weights))
+
+    def slope(point):
+        return optax.tree.vdot(jax.grad(loss)(point), along)
+
+    @jax.jit
+    def derivatives(shift):
+        here = jax.tree.map(lambda at, direction: at + shift * direction, point, along)
+        (value, by_jvp), (by_grad, curvature) = (jax.jvp(f, (here,), (along,)) for f in (loss, slope))
+        return value, by_jvp, by_grad, curvature, optax.tree.vdot(jax.grad(slope)(here), along)
+
+    _, by_jvp, by_grad, by_jvp_of_grad, by_grad_of_grad = derivatives(0.0)
+    ahead, behind = derivatives(1e-5), derivatives(-1e-5)
+    first, second = ((ahead[i] - behind[i]) / 2e-5 for i in (0, 2))
+    np.testing.assert_allclose([by_jvp, by_grad], first, rtol=1e-6)
+    np.testing.assert_allclose([by_jvp_of_grad, by_grad_of_grad], second, rtol=1e-6, atol=1e-6)
+
+
+def test_one_trace_a_shape(name):
+    traces = []
+
+    def counted(cell, params, xs, carry, lengths):
+        traces.append(xs.shape)
+        return run(cell, params, xs, carry, lengths)
+
+    counted = jax.jit(counted, static_argnums=0)
+    for seed in 0, 1, 2:  # a cell, values and lengths of their own each time
+        counted(*draw(name, jnp.float32, seed), jnp.array([seed] * BATCH))
+    assert len(traces) == 1
+    _, params, xs, carry = draw(name, jnp.float32)
+    counted(rnnjax.CELLS[name](HIDDEN), params, xs[1:], carry, jnp.array([1] * BATCH))
+    assert len(traces) == 2
+
+
+# --- gradient flow, against automatic differentiation of a plain Python loop ------------------------------------------
+
+
+def perturbed(cell, params, xs, carry, lengths, shifts):
+    """A Python loop over time with parameters of its own for every step, and a shift added to every carry.
+
+    The gradient with respect to the shift of carry_t is dL/dcarry_t, that with respect to a step's parameters is the
+    step's own contribution. `params`: `[time, ...]`; `shifts`: a carry of `[time + 1, batch, hidden_size]`.
+    """
+    state, ys = jax.tree.map(lambda leaf, shift: leaf + shift[0], carry, shifts), []
+    for t, x in enumerate(xs):
+        own = jax.tree.map(lambda leaf, t=t: leaf[t], params)
+        real = jnp.ones(x.shape[:-1], bool) if lengths is None else t < lengths
+        z = cell.project(own, x)
+        new = cell.advance(own, state, z)
+        state = jax.tree.map(
+            lambda new, old, shift, t=t, real=real: jnp.where(real[..., None], new, old) + shift[t + 1],
+            new, state, shifts,
+        )  # fmt: skip
+        ys.append(jnp.where(real[..., None], cell.output(own, state, z), 0))
+    return state, jnp.stack(ys)
+
+
+def over_time(tree, copies):
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (copies, *leaf.shape)), tree)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
+    cell, params, xs, carry = draw(name)
+    weights = normal_like(jax.eval_shape(partial(run, cell), params, xs, carry), 5)
+
+    def example_losses(final, ys):
+        terms = jax.tree.map(lambda out, w: out * w + out**2, (final, ys), weights)
+        return sum(leaf.sum(-1).reshape(-1, BATCH).sum(0) for leaf in jax.tree.leaves(terms))
+
+    def total_loss(final, ys):
+        return example_losses(final, ys).sum()
+
+    # Without jit: compiling the loop takes far longer than running it.
+    shifts = jax.tree.map(jnp.zeros_like, over_time(carry, TIME + 1))
+    g_params, g_carry = jax.grad(
+        lambda params, shifts: total_loss(*perturbed(cell, params, xs, carry, lengths, shifts)), argnums=(0, 1)
+    )(over_time(params, TIME), shifts)
+
+    # A scalar loss and one value an example, in turn: the sum over the examples has the same gradients.
+    loss, other = (total_loss, example_losses) if lengths is None else (example_losses, total_loss)
+
+    @jax.jit
+    def norms(params, xs, carry):
+        of_carry = flow.gradient_norms(cell, params, xs, loss, carry, lengths=lengths)
+        of_params = flow.parameter_gradient_norms(cell, params, xs, other, carry, lengths=lengths)
+        return jax.tree.map(jnp.exp, (of_carry.per_example, of_carry.mean, of_params))
+
+    per_example, mean, of_params = norms(params, xs, carry)
+    want = jax.tree.map(lambda g: np.linalg.norm(g, axis=-1), g_carry)
+    chex.assert_trees_all_close(per_example, want, rtol=1e-10)
+    chex.assert_trees_all_close(mean, jax.tree.map(lambda norm: norm.mean(1), want), rtol=1e-10)
+    want = jax.tree.map(lambda g: np.linalg.norm(g.reshape(TIME, -1), axis=-1), g_params)
+    chex.assert_trees_all_close(of_params, want, rtol=1e-10)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
+    cell, params, xs, carry = draw(name)
+
+    def by_hand(xs, carry, length):
+        shifts = jax.tree.map(jnp.zeros_like, over_time(carry, TIME + 1))
+        jacobian = jax.jacobian(lambda s: perturbed(cell, over_time(params, TIME), xs, carry, length, s)[0])(shifts)
+        return type(carry)(*(jnp.concatenate(row, -1) for row in jacobian))
+
+    # A component: [batch, rows, time + 1, columns].
+    ends = np.full(BATCH, TIME) if lengths is None else lengths
+    components = jax.vmap(by_hand)(xs.swapaxes(0, 1), carry, jnp.asarray(ends))
+    lags = [1, 3, 7]
+    for of in (None, *carry._fields[1:]):  # with one component, the whole carry is that component
+        rows = np.concatenate(components, 1) if of is None else np.asarray(getattr(components, of))
+        jacobians = rows.swapaxes(1, 2)[:, TIME - np.array(lags)].swapaxes(0, 1)  # [lags, batch, rows, columns]
+        values = np.linalg.svd(jacobians, compute_uv=False)
+        got = jax.jit(partial(flow.jacobian_norms, cell, lengths=lengths, lags=lags, of=of, singular_values=True))(
+            params, xs, carry
+        )
+        np.testing.assert_array_equal(got.lags, lags)
+        np.testing.assert_allclose(np.exp(got.log_spectral), values[..., 0], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            np.exp(got.log_frobenius), np.linalg.norm(jacobians, axis=(-2, -1)), rtol=1e-10, atol=1e-12
+        )
+        np.testing.assert_allclose(np.exp(got.log_singular_values), values, rtol=1e-8, atol=1e-12)
