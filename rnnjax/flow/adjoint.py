@@ -44,10 +44,14 @@ def add(a: Scaled, b: Scaled) -> Scaled:
 
 
 def log_norms(x: Scaled) -> Any:
-    """The natural logarithm of the Euclidean norm of every leaf, for every example, of a normalised `x`."""
-    return jax.tree.map(
-        lambda leaf: x.log_scale + 0.5 * jnp.log(jnp.sum(jnp.square(leaf), _axes(leaf, x.log_scale))), x.tree
-    )
+    """The natural logarithm of the Euclidean norm of every leaf, for every example."""
+
+    def log_norm(leaf: Array) -> Array:
+        # By itself: next to a far larger leaf the squares of this one would be zero.
+        (leaf,), log_scale = normalize(Scaled([leaf], x.log_scale))
+        return log_scale + 0.5 * jnp.log(jnp.sum(jnp.square(leaf), _axes(leaf, log_scale)))
+
+    return jax.tree.map(log_norm, x.tree)
 
 
 def _axes(leaf: Array, scale: Array) -> tuple[int, ...]:
