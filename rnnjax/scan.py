@@ -172,6 +172,7 @@ def valid_steps(xs: Array, lengths: ArrayLike | None) -> Bool[Array, "time *batc
     if lengths is None:
         return None
     time, batch_shape = xs.shape[0], xs.shape[1:-1]
+    lengths = lengths if isinstance(lengths, Array) else np.asarray(lengths)
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise TypeError(f"lengths must be integers, got {jnp.result_type(lengths)}")
     if jnp.shape(lengths) != batch_shape:
