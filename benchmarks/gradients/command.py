@@ -101,7 +101,9 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
         # While one experiment runs, the next ones compile: on two cores this takes a third off the whole.
         ThreadPoolExecutor(1) as compiler,
     ):
-        bar = progress.add_task("", total=sum(map(_work, experiments)), completed=sum(map(_work, done)))
+        bar = progress.add_task(
+            "", total=sum(_work(each) for each in experiments), completed=sum(_work(each) for each in done)
+        )
         programs = [compiler.submit(experiment.compile) for experiment in todo]
         try:
             for experiment, compiled in zip(todo, programs, strict=True):
@@ -118,5 +120,5 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
 
 
 def _work(experiment: Experiment) -> float:
-    """Roughly how long an experiment takes: its lag, and compilation, which costs as much as some hundred steps of lag."""
-    return 150 + experiment.lag
+    """Roughly how long an experiment takes: its lag, and compilation, which costs as much as a lag of some hundred."""
+    return 200.0 + experiment.lag

@@ -35,13 +35,15 @@ def run(console: Console, config: Config, out: Path) -> None:
         if field.name not in USED and getattr(config, field.name) != getattr(SETTINGS, field.name):
             raise UsageError(f"--{field.name.replace('_', '-')} has no effect on --compare: leave it out")
     try:
+        import torch
+
         from benchmarks.peers import pytorch
     except ImportError:
         raise UsageError("--compare torch: PyTorch is not installed; the extra rnnjax[peers] brings it") from None
     for name in config.cells:
         if name not in pytorch.CELLS:
             raise UsageError(f"--cells: PyTorch has no cell for {name!r}; it has {', '.join(pytorch.CELLS)}")
-    here = environment.describe() | {"torch": pytorch.torch.__version__, "threads": pytorch.torch.get_num_threads()}
+    here = environment.describe() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
     results = Results.create(out, "gradients-torch", dataclasses.asdict(config), here)
     try:
         with Progress(console=console, transient=True) as progress:

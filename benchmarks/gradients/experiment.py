@@ -176,9 +176,13 @@ class Experiment:
             yield Phase(name, programs.measure((learner.params, held_out)), whole)
 
 
+# Drawing is compiled once for all cells of a lag, or all lags of a cell. It goes over seeds and steps in loops: the
+# random bits of a vectorised draw are recomputed in every fusion, and take four times as long to compile.
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def draw_params(model: Readout, input_size: int, dtype: str, seeds: int) -> Any:
-    return jax.vmap(lambda seed: model.init(jax.random.key(seed), input_size, dtype))(jnp.arange(seeds))
+    return lax.map(lambda seed: model.init(jax.random.key(seed), input_size, dtype), jnp.arange(seeds))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
@@ -192,5 +196,5 @@ def draw_batches(
         batch = task.sample(key, batch_size)
         return batch._replace(inputs=batch.inputs.astype(dtype))
 
-    every_step = jax.vmap(draw, (None, 0))
-    return jax.vmap(every_step, (0, None))(jnp.arange(seeds), first_step + jnp.arange(steps))
+    every_step = first_step + jnp.arange(steps)
+    return lax.map(lambda seed: lax.map(partial(draw, seed), every_step), jnp.arange(seeds))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.results import Record
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which the colour-blind can tell apart."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -52,7 +53,7 @@ def curves(records: Sequence[Record], config: Config) -> Figure:
             for line, component in zip(LINES, mine[0]["log10_norm"], strict=False):
                 label = f"{cell}: {_norm(component)}"
                 _band(axes, steps, values(mine, "log10_norm", component), colour, line, label)
-        axes.set(title=_title(phase, config), xlabel="t − T (steps)")
+        axes.set(title=_title(phase, config), xlabel="t - T (steps)")
         _powers_of_ten(axes)
     figure.axes[0].set_ylabel("gradient norm (median of seeds, 95 % band)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -30,8 +30,8 @@ HOW_TO_READ = (
 )
 CAPTIONS = {
     "curves": "Norms of the gradient with respect to the carry against t - T, at the largest lag.",
-    "norm_against_lag": "Norm of the whole carry's gradient at the lag, relative to the end of the sequence, for each lag.",
-    "training_norms": "Global norm of the gradient during training, before and after clipping; the grey line is the threshold.",
+    "norm_against_lag": "Norm of the whole carry's gradient at the lag, relative to the end of the sequence.",
+    "training_norms": "Global norm of the gradient during training, before and after clipping; grey: the threshold.",
 }
 
 
@@ -39,7 +39,7 @@ def print_table(console: Console, records: Sequence[Record], config: Config) -> 
     """The table at the largest lag."""
     lag = max(config.lags)
     title = f"Gradient norms over a lag of {lag} steps: {config.task}, {config.seeds} seeds, medians"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading in ("cell", "when") else "right")
     for cell in config.cells:

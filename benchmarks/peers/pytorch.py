@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-CELLS: dict[str, type[torch.nn.RNNCellBase]] = {
+CELLS: dict[str, Callable[[int, int], torch.nn.RNNCellBase]] = {
     "rnn": torch.nn.RNNCell,
     "lstm": torch.nn.LSTMCell,
     "gru": torch.nn.GRUCell,

@@ -15,7 +15,8 @@ from benchmarks.__main__ import main
 from benchmarks.gradients.records import make_row
 
 REPOSITORY = Path(__file__).parents[2]
-SMALL = "gradients --cells rnn lstm --lags 10 20 --seeds 3 --steps 2 --hidden-size 4 --batch-size 2".split()
+SMALL = ["gradients", "--cells", "rnn", "lstm", "--lags", "10", "20", "--seeds", "3"]
+SMALL += ["--steps", "2", "--hidden-size", "4", "--batch-size", "2"]
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
