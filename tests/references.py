@@ -67,7 +67,7 @@ REFERENCES = {
 
 
 def unroll(step, params, xs, carry, *, lengths=None, reverse=False):
-    """A reference step over time, one example at a time: `xs` `[time, batch, features]`, the carry's leaves `[batch, n]`.
+    """A reference step over time, one example at a time: `xs` `[time, batch, features]`, the carry of `[batch, n]`.
 
     Only the real part of a sequence is ever looked at, forwards or backwards; the other outputs stay zero.
     """

@@ -13,7 +13,7 @@ import pytest
 import rnnjax
 from rnnjax import flow
 from tests import references
-from tests.draws import normal_like
+from tests.support import normal_like, relative_error
 
 TIME, BATCH, INPUTS, HIDDEN = 7, 4, 3, 5
 LENGTHS = np.array([0, 1, 4, 6])  # no sequence fills the batch
@@ -44,13 +44,6 @@ def run(cell, params, xs, carry=None, lengths=None, reverse=False):
 
 
 jitted = jax.jit(run, static_argnames=("cell", "reverse"))
-
-
-def distance(got, want):
-    """The norm of the difference over that of what was wanted, over all leaves; never passes a NaN."""
-    got, want = (np.concatenate([np.ravel(x).astype(np.float64) for x in jax.tree.leaves(t)]) for t in (got, want))
-    assert got.shape == want.shape
-    return np.linalg.norm(got - want) / np.linalg.norm(want)
 
 
 def reference(name, case, **options):
@@ -84,9 +77,9 @@ def test_unroll_is_the_numpy_loop(name, reverse):
     case = draw(name)
     zeros = jax.tree.map(np.zeros_like, case.carry)
     got = jitted(*case[:3], reverse=reverse)
-    assert distance(got, reference(name, case._replace(carry=zeros), reverse=reverse)) < 1e-13
+    assert relative_error(got, reference(name, case._replace(carry=zeros), reverse=reverse)) < 1e-13
     final, ys = got = jitted(*case, LENGTHS, reverse)
-    assert distance(got, reference(name, case, lengths=LENGTHS, reverse=reverse)) < 1e-13
+    assert relative_error(got, reference(name, case, lengths=LENGTHS, reverse=reverse)) < 1e-13
     for leaf, before in zip(final, case.carry, strict=True):
         np.testing.assert_array_equal(leaf[0], before[0])  # length 0: the carry as it came
     for example, length in enumerate(LENGTHS):
@@ -181,7 +174,7 @@ def test_dtypes(name, params_dtype, xs_dtype, carry_dtype, output_dtype, toleran
         final, ys = jitted(*case)
         chex.assert_trees_all_equal_shapes_and_dtypes(final, case.carry)
         chex.assert_type([*final, ys], [carry_dtype] * len(final) + [output_dtype])
-        assert distance((final, ys), reference(name, case)) < tolerance
+        assert relative_error((final, ys), reference(name, case)) < tolerance
         stepped, y = jax.eval_shape(case.cell.step, case.params, case.carry, case.xs[0])
         chex.assert_trees_all_equal_shapes_and_dtypes((stepped, y), (final, ys[0]))
         # A carry of another precision is cast to the declared one; lax.scan alone would refuse it.

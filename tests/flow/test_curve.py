@@ -40,7 +40,7 @@ def test_points_that_are_zero_or_unknown_are_left_out():
 
 @pytest.mark.parametrize(("statistic", "confidence"), [(np.median, 0.95), (np.mean, 0.8)])
 def test_bootstrap_is_that_of_scipy(statistic, confidence):
-    values = np.random.RandomState(1).standard_normal((25, 2)) + [0.0, 5.0]
+    values = np.random.RandomState(1).normal([0.0, 5.0], size=(25, 2))
     got = flow.bootstrap(jax.random.key(0), values, statistic, confidence=confidence, resamples=20000)
     want = stats.bootstrap(
         (values,), statistic, axis=0, confidence_level=confidence, method="percentile", n_resamples=20000, rng=0

@@ -6,7 +6,7 @@ import pytest
 
 import rnnjax
 from rnnjax import flow
-from tests.draws import normal_like
+from tests.support import normal_like
 
 TIME, LENGTHS = 9, np.array([9, 0, 3, 1])
 

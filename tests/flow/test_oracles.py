@@ -7,7 +7,7 @@ import pytest
 
 import rnnjax
 from rnnjax import flow
-from tests.draws import normal_like
+from tests.support import normal_like
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -1,0 +1,75 @@
+"""Dependencies point one way: cells <- scan <- (flow, learn) <- models, train <- benchmarks, notebooks."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rnnjax
+
+ROOT = Path(rnnjax.__file__).parents[1]
+MODULES = sorted((ROOT / "rnnjax").rglob("*.py"))
+
+# A part of the package may import itself and the parts that it lists, and no others.
+ALLOWED = {
+    "registry": set(),
+    "initializers": set(),
+    "cells": {"registry", "initializers"},
+    "compose": {"cells"},
+    "kernels": {"cells"},
+    "scan": {"cells", "kernels"},
+    "flow": {"cells", "scan"},
+    "learn": {"cells", "scan"},
+    "tasks": {"registry"},
+    "models": {"cells", "compose", "scan", "flow", "learn"},
+    "train": {"cells", "compose", "scan", "flow", "learn", "models"},
+    "interop": {"cells", "compose", "models"},
+}
+WITHOUT_FLAX = {"registry", "initializers", "cells", "compose", "kernels", "scan", "flow", "learn", "tasks"}
+
+
+def imported(path):
+    """The full names of everything that a module imports, wherever in the file."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def part_of(path):
+    return path.relative_to(ROOT / "rnnjax").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path):
+    names = list(imported(path))
+    outside = {"benchmarks", "tests", "notebooks"} & {name.split(".")[0] for name in names}
+    assert not outside, f"nothing in rnnjax imports {outside}"
+    part = part_of(path)
+    if part == "__init__":
+        return
+    assert part in ALLOWED, f"say in {__file__} what rnnjax.{part} may import"
+    inner = {name.split(".")[1] for name in names if name.startswith("rnnjax.")}
+    assert inner <= ALLOWED[part] | {part}
+    if part in WITHOUT_FLAX:
+        assert not [name for name in names if name.split(".")[0] == "flax"]
+
+
+def test_arrows_have_no_circle():
+    def reach(part, seen=()):
+        assert part not in seen, f"a circle: {(*seen, part)}"
+        for other in ALLOWED[part]:
+            reach(other, (*seen, part))
+
+    for part in ALLOWED:
+        reach(part)
+
+
+def test_only_scan_scans_over_a_cell():
+    """`lax.scan` appears in scan.py, and in flow for the backward pass: a new loop over time belongs to these."""
+    users = {part_of(path) for path in MODULES if any(name.endswith("lax") for name in imported(path))}
+    assert users <= {"scan", "flow"}
