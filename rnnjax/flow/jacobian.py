@@ -63,8 +63,8 @@ def jacobian_norms(
     Raises:
         ValueError: a lag outside 1 ... time, or a component that the carry does not have.
     """
-    checked_lags = _check_lags(lags, len(xs))
     xs, carry, _ = prepare(cell, params, xs, carry, lengths)
+    checked_lags = _check_lags(lags, len(xs))
     if of is not None and of not in carry._fields:
         raise ValueError(f"of must be a component of the carry, one of {', '.join(carry._fields)}, got {of!r}")
 
