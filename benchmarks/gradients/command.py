@@ -119,6 +119,6 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
             compiler.shutdown(wait=False, cancel_futures=True)
 
 
-def _work(experiment: Experiment) -> float:
+def _work(experiment: Experiment) -> int:
     """Roughly how long an experiment takes: its lag, and compilation, which costs as much as a lag of some hundred."""
-    return 200.0 + experiment.lag
+    return 200 + experiment.lag

@@ -92,9 +92,9 @@ def test_ways_to_run_agree(name):
     cell, params, xs, carry = draw(name)
     want = jitted(cell, params, xs, carry)
 
-    state, ys = carry, []
+    step, state, ys = jax.jit(cell.step), carry, []
     for x in xs:
-        state, y = cell.step(params, state, x)
+        state, y = step(params, state, x)
         ys.append(y)
     chex.assert_trees_all_close((state, jnp.stack(ys)), want, rtol=1e-13, atol=1e-13)
 
@@ -228,6 +228,16 @@ def test_one_trace_a_shape(name):
 # --- gradient flow, against automatic differentiation of a plain Python loop ------------------------------------------
 
 
+@partial(jax.jit, static_argnums=0)  # a step is compiled once; the loop over it stays in Python
+def perturbed_step(cell, params, x, lengths, shifts, state, t):
+    own, shift = jax.tree.map(lambda leaf: leaf[t], params), jax.tree.map(lambda leaf: leaf[t + 1], shifts)
+    real = (t < lengths)[..., None]
+    z = cell.project(own, x)
+    new = cell.advance(own, state, z)
+    state = jax.tree.map(lambda new, old, shift: jnp.where(real, new, old) + shift, new, state, shift)
+    return state, jnp.where(real, cell.output(own, state, z), 0)
+
+
 def perturbed(cell, params, xs, carry, lengths, shifts):
     """A Python loop over time with parameters of its own for every step, and a shift added to every carry.
 
@@ -236,15 +246,8 @@ def perturbed(cell, params, xs, carry, lengths, shifts):
     """
     state, ys = jax.tree.map(lambda leaf, shift: leaf + shift[0], carry, shifts), []
     for t, x in enumerate(xs):
-        own = jax.tree.map(lambda leaf, t=t: leaf[t], params)
-        real = jnp.ones(x.shape[:-1], bool) if lengths is None else t < lengths
-        z = cell.project(own, x)
-        new = cell.advance(own, state, z)
-        state = jax.tree.map(
-            lambda new, old, shift, t=t, real=real: jnp.where(real[..., None], new, old) + shift[t + 1],
-            new, state, shifts,
-        )  # fmt: skip
-        ys.append(jnp.where(real[..., None], cell.output(own, state, z), 0))
+        state, y = perturbed_step(cell, params, x, lengths, shifts, state, t)
+        ys.append(y)
     return state, jnp.stack(ys)
 
 
@@ -265,10 +268,10 @@ def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
     def total_loss(final, ys):
         return example_losses(final, ys).sum()
 
-    # Without jit: compiling the loop takes far longer than running it.
+    ends = np.full(BATCH, TIME) if lengths is None else lengths
     shifts = jax.tree.map(jnp.zeros_like, over_time(carry, TIME + 1))
     g_params, g_carry = jax.grad(
-        lambda params, shifts: total_loss(*perturbed(cell, params, xs, carry, lengths, shifts)), argnums=(0, 1)
+        lambda params, shifts: total_loss(*perturbed(cell, params, xs, carry, ends, shifts)), argnums=(0, 1)
     )(over_time(params, TIME), shifts)
 
     # A scalar loss and one value an example, in turn: the sum over the examples has the same gradients.

@@ -23,21 +23,19 @@ def last_of(carry, ys):
 
 
 def test_by_lag_lines_up_the_ends(lstm):
-    """Every example alone, without padding, has at each lag what `by_lag` reads from the padded batch."""
+    """A sequence alone, without padding, has at each lag what `by_lag` reads from the padded batch."""
     cell, params, xs = lstm
     lags = [0, 1, 2, 3, 9]
-    padded = flow.gradient_norms(cell, params, xs, last_of, lengths=LENGTHS).per_example
+    norms = jax.jit(lambda xs, lengths: flow.gradient_norms(cell, params, xs, last_of, lengths=lengths).per_example)
+    padded = norms(xs, LENGTHS)
+    whole = norms(xs[:3, 2:3], np.array([3]))
     for component in "hc":
         lined_up = flow.by_lag(getattr(padded, component), LENGTHS, lags)
         assert lined_up.shape == (5, 4)
-        for example, length in enumerate(LENGTHS):
-            if length == 0:
-                np.testing.assert_allclose(lined_up[0, example], np.log(2.0) if component == "h" else -np.inf)
-                assert np.all(np.isnan(lined_up[1:, example]))
-                continue
-            alone = getattr(flow.gradient_norms(cell, params, xs[:length, example], last_of).per_example, component)
-            for lag, got in zip(lags, lined_up[:, example], strict=True):
-                np.testing.assert_allclose(got, alone[length - lag] if lag <= length else np.nan, rtol=1e-12)
+        np.testing.assert_allclose(lined_up[:4, 2], getattr(whole, component)[::-1, 0], rtol=1e-12)
+        np.testing.assert_array_equal(lined_up[:, 0], getattr(padded, component)[9 - np.array(lags), 0])
+        np.testing.assert_allclose(lined_up[0], np.log(2.0) if component == "h" else -np.inf)
+        np.testing.assert_array_equal(np.isnan(lined_up), np.array(lags)[:, None] > LENGTHS)
 
 
 def test_by_lag_of_one_sequence():
@@ -53,9 +51,14 @@ def test_norms_after_the_end_are_those_of_the_final_carry(lstm):
 
 def test_a_scalar_loss_has_the_gradients_of_the_sum(lstm):
     cell, params, xs = lstm
-    each = flow.gradient_norms(cell, params, xs, lambda carry, ys: (ys**2).sum((0, 2))).per_example
-    total = flow.gradient_norms(cell, params, xs, lambda carry, ys: (ys**2).sum()).per_example
-    mean = flow.gradient_norms(cell, params, xs, lambda carry, ys: (ys**2).sum((0, 2)).mean()).per_example
+    each, total, mean = (
+        jax.jit(lambda xs, loss=loss: flow.gradient_norms(cell, params, xs, loss).per_example)(xs)
+        for loss in (
+            lambda carry, ys: (ys**2).sum((0, 2)),
+            lambda carry, ys: (ys**2).sum(),
+            lambda carry, ys: (ys**2).sum((0, 2)).mean(),
+        )
+    )
     chex.assert_trees_all_close(each, total, rtol=1e-12)
     chex.assert_trees_all_close(each, jax.tree.map(lambda norm: norm + np.log(4), mean), rtol=1e-12)
 
@@ -68,6 +71,7 @@ def test_mean_is_the_mean_of_norms_not_of_logarithms():
 def test_vmap_over_seeds_is_a_loop(lstm):
     cell, params, xs = lstm
 
+    @jax.jit
     def instruments(params):
         return (
             flow.gradient_norms(cell, params, xs, last_of).per_example,
@@ -78,7 +82,7 @@ def test_vmap_over_seeds_is_a_loop(lstm):
     seeds = [params, jax.tree.map(lambda leaf: 0.5 * leaf, params)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
     want = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(instruments(seed) for seed in seeds))
-    chex.assert_trees_all_close(jax.jit(jax.vmap(instruments))(stacked), want, rtol=1e-10)
+    chex.assert_trees_all_close(jax.vmap(instruments)(stacked), want, rtol=1e-10)
 
 
 def test_summed_contributions_are_the_gradient_of_a_weight(lstm):
