@@ -22,7 +22,7 @@ class Config:
     """Task whose loss is measured and trained on, by its name in rnnjax.tasks.TASKS."""
     seeds: int = 16
     """Number of seeds: each draws its own weights and its own data."""
-    steps: int = 20
+    steps: int = 10
     """Training steps before the norms are measured again."""
     hidden_size: int = 32
     """Hidden units of every cell."""
