@@ -30,7 +30,9 @@ def test_is_clean_and_opens_in_colab(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path):
     notebook = read(path)
-    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
     printed = "".join(
         output.text
         for cell in notebook.cells
