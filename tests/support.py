@@ -1,7 +1,23 @@
-"""What several tests are written with."""
+"""What several tests are written with.
+
+Compiling takes most of a test's time: it is done once for each shape, not at all for plain data, which numpy draws, and
+without optimisation for samplers and initialisers (random bits take seconds to optimise and no time to run).
+"""
+
+from functools import partial
 
 import jax
 import numpy as np
+
+from rnnjax import flow
+
+sampler = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@partial(sampler, static_argnums=(0, 1, 2))
+def init(cell, inputs, dtype="float32"):
+    """The parameters of a cell, by its own initialisers."""
+    return cell.init(jax.random.key(0), inputs, dtype)
 
 
 def normal_like(tree, seed, scale=1.0):
@@ -10,7 +26,7 @@ def normal_like(tree, seed, scale=1.0):
     Drawn by numpy, so that the values are the same in every dtype.
     """
     random = np.random.RandomState(seed)
-    return jax.tree.map(lambda leaf: jax.numpy.asarray(scale * random.standard_normal(leaf.shape), leaf.dtype), tree)
+    return jax.tree.map(lambda leaf: (scale * random.standard_normal(leaf.shape)).astype(leaf.dtype), tree)
 
 
 def relative_error(got, want):
@@ -18,3 +34,8 @@ def relative_error(got, want):
     got, want = (np.concatenate([np.ravel(x).astype(np.float64) for x in jax.tree.leaves(t)]) for t in (got, want))
     assert got.shape == want.shape
     return np.linalg.norm(got - want) / np.linalg.norm(want)
+
+
+gradient_norms = jax.jit(flow.gradient_norms, static_argnames=("cell", "loss"))
+parameter_gradient_norms = jax.jit(flow.parameter_gradient_norms, static_argnames=("cell", "loss"))
+jacobian_norms = jax.jit(flow.jacobian_norms, static_argnames=("cell", "lags", "of", "singular_values"))

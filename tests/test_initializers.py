@@ -5,18 +5,24 @@ import pytest
 
 import rnnjax
 from rnnjax.initializers import Glorot, Identity, Orthogonal, Uniform, Zeros
+from tests.support import init
 
 KEY = jax.random.key(0)
 
 
+SCALE, HIDDEN, INPUTS = 1.3, 32, 20
+
+
+def drawn(name, dtype="float32"):
+    return jax.device_get(init(rnnjax.CELLS[name](HIDDEN, recurrent_init=Orthogonal(SCALE)), INPUTS, dtype))
+
+
 @pytest.mark.parametrize("name", rnnjax.CELLS)
-@pytest.mark.parametrize("scale", [1.0, 1.3])
-def test_recurrent_weights_are_orthogonal_gate_by_gate(name, scale):
-    cell = rnnjax.CELLS[name](8, recurrent_init=Orthogonal(scale))
-    w_h = cell.init(KEY, 3).w_h
-    blocks = np.split(np.asarray(w_h), w_h.shape[1] // 8, 1)
+def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
+    w_h = drawn(name).w_h
+    blocks = np.split(w_h, w_h.shape[1] // HIDDEN, 1)
     for block in blocks:
-        np.testing.assert_allclose(block @ block.T, scale**2 * np.eye(8), atol=1e-5)
+        np.testing.assert_allclose(block @ block.T, SCALE**2 * np.eye(HIDDEN), atol=1e-5)
     for other in blocks[1:]:
         assert np.abs(blocks[0] - other).max() > 0.1  # each drawn by itself
 
@@ -24,25 +30,33 @@ def test_recurrent_weights_are_orthogonal_gate_by_gate(name, scale):
 @pytest.mark.parametrize("name", rnnjax.CELLS)
 def test_input_weights_are_glorot_gate_by_gate_and_biases_zero(name):
     """The fans are those of one gate: over all gates at once the bound would be too small."""
-    params = rnnjax.CELLS[name](32).init(KEY, 20)
-    bound = np.sqrt(6 / (20 + 32))
-    for block in np.split(np.asarray(params.w_x), params.w_x.shape[1] // 32, 1):
+    params = drawn(name)
+    bound = np.sqrt(6 / (INPUTS + HIDDEN))
+    for block in np.split(params.w_x, params.w_x.shape[1] // HIDDEN, 1):
         assert 0.98 * bound < np.abs(block).max() <= bound
         np.testing.assert_allclose(block.var(), bound**2 / 3, rtol=0.15)
     biases = np.concatenate([leaf for leaf in params if leaf.ndim == 1])
     assert sorted(set(biases.tolist())) == ([0, 1] if name == "lstm" else [0])
 
 
+@pytest.mark.parametrize("name", rnnjax.CELLS)
+def test_half_precision_weights_are_the_rounded_ones(name):
+    """Drawn in float32 and rounded: orthogonal up to rounding, and the same weights whatever the precision."""
+    for wide, narrow in zip(drawn(name), drawn(name, "bfloat16"), strict=True):
+        assert narrow.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(wide.astype(jnp.bfloat16), narrow)
+
+
 def test_forget_bias_is_added_to_the_drawn_bias_of_f_alone():
-    drawn = rnnjax.LSTM(4, forget_bias=0.0, bias_init=Uniform(0.5)).init(KEY, 3).b
-    shifted = rnnjax.LSTM(4, forget_bias=5.0, bias_init=Uniform(0.5)).init(KEY, 3).b
+    drawn = init(rnnjax.LSTM(4, forget_bias=0.0, bias_init=Uniform(0.5)), 3).b
+    shifted = init(rnnjax.LSTM(4, forget_bias=5.0, bias_init=Uniform(0.5)), 3).b
     assert np.all(np.abs(drawn) <= 0.5)
     assert len(set(drawn.tolist())) == 16
     np.testing.assert_allclose(shifted - drawn, [0] * 4 + [5] * 4 + [0] * 8, atol=1e-6)
 
 
 def test_uniform_without_a_bound_is_that_of_pytorch():
-    params = rnnjax.GRU(16, Uniform(), Uniform(), Uniform()).init(KEY, 50)
+    params = init(rnnjax.GRU(16, Uniform(), Uniform(), Uniform()), 50)
     assert all(np.abs(leaf).max() <= 0.25 and np.any(leaf) for leaf in params)
     assert np.abs(params.w_x).max() > 0.98 * 0.25
     np.testing.assert_allclose(np.var(params.w_x), 0.25**2 / 3, rtol=0.1)
@@ -62,17 +76,7 @@ def test_identity_scales_the_unit_matrix():
 
 
 @pytest.mark.parametrize("name", rnnjax.CELLS)
-def test_half_precision_weights_are_the_rounded_ones(name):
-    """Drawn in float32 and rounded: orthogonal up to rounding, and the same weights whatever the precision."""
-    cell = rnnjax.CELLS[name](4)
-    full, half = cell.init(KEY, 3), cell.init(KEY, 3, jnp.bfloat16)
-    for wide, narrow in zip(full, half, strict=True):
-        assert narrow.dtype == jnp.bfloat16
-        np.testing.assert_array_equal(wide.astype(jnp.bfloat16), narrow)
-
-
-@pytest.mark.parametrize("name", rnnjax.CELLS)
 def test_any_function_of_the_signature_serves(name):
     cell = rnnjax.CELLS[name](4, bias_init=jax.nn.initializers.constant(0.25))
-    biases = np.concatenate([leaf for leaf in cell.init(KEY, 3) if leaf.ndim == 1])
+    biases = np.concatenate([leaf for leaf in init(cell, 3) if leaf.ndim == 1])
     assert set(biases.tolist()) == ({0.25, 1.25} if name == "lstm" else {0.25})

@@ -28,14 +28,19 @@ class Case(NamedTuple):
     carry: Any
 
 
+def shapes(cell, inputs, dtype=jnp.float32):
+    """The parameters of a cell without their values, which need no compilation."""
+    return jax.eval_shape(lambda key: cell.init(key, inputs, dtype), jax.random.key(0))
+
+
 def draw(name, dtype=jnp.float64, seed=0, batch_shape=(BATCH,)):
     """A cell with every parameter, input and carry component drawn at random."""
     cell = rnnjax.CELLS[name](HIDDEN)
     return Case(
         cell,
-        normal_like(cell.init(jax.random.key(0), INPUTS, dtype), seed, 0.5),
+        normal_like(shapes(cell, INPUTS, dtype), seed, 0.5),
         normal_like(jax.ShapeDtypeStruct((TIME, *batch_shape, INPUTS), dtype), seed + 1),
-        normal_like(cell.initial_carry(batch_shape, dtype), seed + 2),
+        normal_like(jax.eval_shape(lambda: cell.initial_carry(batch_shape, dtype)), seed + 2),
     )
 
 
@@ -43,7 +48,11 @@ def run(cell, params, xs, carry=None, lengths=None, reverse=False):
     return rnnjax.unroll(cell, params, xs, carry, lengths=lengths, reverse=reverse)
 
 
-jitted = jax.jit(run, static_argnames=("cell", "reverse"))
+compiled = jax.jit(run, static_argnames=("cell", "reverse"))
+
+
+def jitted(*args, **options):
+    return jax.device_get(compiled(*args, **options))
 
 
 def reference(name, case, **options):
@@ -58,8 +67,7 @@ def test_cell_has_a_reference(name):
 
 def test_parameter_count(name):
     for inputs, hidden in (1, 1), (3, 5):
-        params = rnnjax.CELLS[name](hidden).init(jax.random.key(0), inputs)
-        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        count = sum(leaf.size for leaf in jax.tree.leaves(shapes(rnnjax.CELLS[name](hidden), inputs)))
         assert count == references.REFERENCES[name].parameters(inputs, hidden)
 
 
@@ -103,7 +111,7 @@ def test_ways_to_run_agree(name):
 
     middle, head = jitted(cell, params, xs[:1], carry)
     final, tail = jitted(cell, params, xs[1:], middle)
-    chex.assert_trees_all_close((final, jnp.concatenate([head, tail])), want, rtol=1e-13, atol=1e-13)
+    chex.assert_trees_all_close((final, np.concatenate([head, tail])), want, rtol=1e-13, atol=1e-13)
 
     got = jax.jit(partial(rnnjax.unroll, cell, unroll=3))(params, xs, carry)
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
@@ -112,9 +120,9 @@ def test_ways_to_run_agree(name):
 @pytest.mark.usefixtures("x64")
 def test_vmap_over_seeds_is_a_loop(name):
     cases = [draw(name, seed=seed) for seed in (0, 10)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(case[1:] for case in cases))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(case[1:] for case in cases))
     got = jax.vmap(lambda params, xs, carry: jitted(cases[0].cell, params, xs, carry))(*stacked)
-    want = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(jitted(*case) for case in cases))
+    want = jax.tree.map(lambda *leaves: np.stack(leaves), *(jitted(*case) for case in cases))
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
@@ -148,7 +156,7 @@ def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
         return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, carry)
 
     clean = outcome(params, xs, carry)
-    soiled = outcome(params, jnp.where(padding[..., None], jnp.nan, xs), carry)
+    soiled = outcome(params, np.where(padding[..., None], np.float32("nan"), xs), carry)
     chex.assert_tree_all_finite(clean)
     chex.assert_trees_all_equal(clean, soiled)
     (_, (_, ys)), (_, g_xs, _) = soiled
@@ -218,10 +226,10 @@ def test_one_trace_a_shape(name):
 
     counted = jax.jit(counted, static_argnums=0)
     for seed in 0, 1, 2:  # a cell, values and lengths of their own each time
-        counted(*draw(name, jnp.float32, seed), jnp.array([seed] * BATCH))
+        counted(*draw(name, jnp.float32, seed), np.array([seed] * BATCH))
     assert len(traces) == 1
     _, params, xs, carry = draw(name, jnp.float32)
-    counted(rnnjax.CELLS[name](HIDDEN), params, xs[1:], carry, jnp.array([1] * BATCH))
+    counted(rnnjax.CELLS[name](HIDDEN), params, xs[1:], carry, np.array([1] * BATCH))
     assert len(traces) == 2
 
 
@@ -251,8 +259,12 @@ def perturbed(cell, params, xs, carry, lengths, shifts):
     return state, jnp.stack(ys)
 
 
+def no_shifts(carry):
+    return jax.tree.map(lambda leaf: np.zeros((TIME + 1, *leaf.shape), leaf.dtype), carry)
+
+
 def over_time(tree, copies):
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (copies, *leaf.shape)), tree)
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (copies, *leaf.shape)), tree)
 
 
 @pytest.mark.usefixtures("x64")
@@ -265,11 +277,12 @@ def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
         terms = jax.tree.map(lambda out, w: out * w + out**2, (final, ys), weights)
         return sum(leaf.sum(-1).reshape(-1, BATCH).sum(0) for leaf in jax.tree.leaves(terms))
 
+    @jax.jit
     def total_loss(final, ys):
         return example_losses(final, ys).sum()
 
     ends = np.full(BATCH, TIME) if lengths is None else lengths
-    shifts = jax.tree.map(jnp.zeros_like, over_time(carry, TIME + 1))
+    shifts = no_shifts(carry)
     g_params, g_carry = jax.grad(
         lambda params, shifts: total_loss(*perturbed(cell, params, xs, carry, ends, shifts)), argnums=(0, 1)
     )(over_time(params, TIME), shifts)
@@ -297,7 +310,7 @@ def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
     cell, params, xs, carry = draw(name)
 
     def by_hand(xs, carry, length):
-        shifts = jax.tree.map(jnp.zeros_like, over_time(carry, TIME + 1))
+        shifts = no_shifts(carry)
         jacobian = jax.jacobian(lambda s: perturbed(cell, over_time(params, TIME), xs, carry, length, s)[0])(shifts)
         return type(carry)(*(jnp.concatenate(row, -1) for row in jacobian))
 

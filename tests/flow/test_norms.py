@@ -6,7 +6,7 @@ import pytest
 
 import rnnjax
 from rnnjax import flow
-from tests.support import normal_like
+from tests.support import gradient_norms, init, normal_like, parameter_gradient_norms
 
 TIME, LENGTHS = 9, np.array([9, 0, 3, 1])
 
@@ -14,7 +14,7 @@ TIME, LENGTHS = 9, np.array([9, 0, 3, 1])
 @pytest.fixture
 def lstm(x64):
     cell = rnnjax.LSTM(4)
-    params = normal_like(cell.init(jax.random.key(0), 2, jnp.float64), 0, 0.5)
+    params = normal_like(init(cell, 2, "float64"), 0, 0.5)
     return cell, params, normal_like(jax.ShapeDtypeStruct((TIME, 4, 2), jnp.float64), 1)
 
 
@@ -26,9 +26,8 @@ def test_by_lag_lines_up_the_ends(lstm):
     """A sequence alone, without padding, has at each lag what `by_lag` reads from the padded batch."""
     cell, params, xs = lstm
     lags = [0, 1, 2, 3, 9]
-    norms = jax.jit(lambda xs, lengths: flow.gradient_norms(cell, params, xs, last_of, lengths=lengths).per_example)
-    padded = norms(xs, LENGTHS)
-    whole = norms(xs[:3, 2:3], np.array([3]))
+    padded = gradient_norms(cell, params, xs, last_of, lengths=LENGTHS).per_example
+    whole = gradient_norms(cell, params, xs[:3, 2:3], last_of).per_example
     for component in "hc":
         lined_up = flow.by_lag(getattr(padded, component), LENGTHS, lags)
         assert lined_up.shape == (5, 4)
@@ -44,7 +43,7 @@ def test_by_lag_of_one_sequence():
 
 def test_norms_after_the_end_are_those_of_the_final_carry(lstm):
     cell, params, xs = lstm
-    norms = flow.gradient_norms(cell, params, xs, last_of, lengths=LENGTHS).per_example.h
+    norms = gradient_norms(cell, params, xs, last_of, lengths=LENGTHS).per_example.h
     for example, length in enumerate(LENGTHS):
         np.testing.assert_allclose(norms[length:, example], np.log(2.0), rtol=1e-12)
 
@@ -52,7 +51,7 @@ def test_norms_after_the_end_are_those_of_the_final_carry(lstm):
 def test_a_scalar_loss_has_the_gradients_of_the_sum(lstm):
     cell, params, xs = lstm
     each, total, mean = (
-        jax.jit(lambda xs, loss=loss: flow.gradient_norms(cell, params, xs, loss).per_example)(xs)
+        gradient_norms(cell, params, xs, loss).per_example
         for loss in (
             lambda carry, ys: (ys**2).sum((0, 2)),
             lambda carry, ys: (ys**2).sum(),
@@ -80,16 +79,16 @@ def test_vmap_over_seeds_is_a_loop(lstm):
         )
 
     seeds = [params, jax.tree.map(lambda leaf: 0.5 * leaf, params)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
-    want = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(instruments(seed) for seed in seeds))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)
+    want = jax.tree.map(lambda *leaves: np.stack(leaves), *(instruments(seed) for seed in seeds))
     chex.assert_trees_all_close(jax.vmap(instruments)(stacked), want, rtol=1e-10)
 
 
 def test_summed_contributions_are_the_gradient_of_a_weight(lstm):
     """With a single step, a step's own contribution is the whole gradient."""
     cell, params, xs = lstm
-    got = flow.parameter_gradient_norms(cell, params, xs[:1], last_of)
-    gradient = jax.grad(lambda params: rnnjax.unroll(cell, params, xs[:1])[0].h.sum())(params)
+    got = parameter_gradient_norms(cell, params, xs[:1], last_of)
+    gradient = jax.jit(jax.grad(lambda params: rnnjax.unroll(cell, params, xs[:1])[0].h.sum()))(params)
     assert np.all(np.isneginf(got.w_h))  # the initial carry is zero
     for name in ("w_x", "b"):
         np.testing.assert_allclose(np.exp(getattr(got, name)), [np.linalg.norm(getattr(gradient, name))], rtol=1e-12)
