@@ -4,6 +4,7 @@ This module is the one caller of `lax.scan` over a cell. `unroll` is what users 
 intermediate values that the instruments in `rnnjax.flow` start from.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -13,7 +14,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from rnnjax.cells.base import Cell, PointwiseCell, output_dtype
+from rnnjax.cells.base import Cell, output_dtype
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
@@ -53,16 +54,9 @@ def unroll(
     """
     xs, carry, valid = prepare(cell, params, xs, carry, lengths)
     zs = cell.project(params, xs)
-    dtype = output_dtype(params, xs)
-
-    def body(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Array]:
-        z, valid = inputs
-        new = cell.advance(params, carry, z)
-        y = cell.output(params, new, z).astype(dtype)
-        return select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
-
+    step = masked_step(cell, params, output_dtype(params, xs))
     # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
-    return lax.scan(body, carry, (zs, valid), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True)
+    return lax.scan(step, carry, (zs, valid), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True)
 
 
 class Trajectory(NamedTuple):
@@ -72,8 +66,6 @@ class Trajectory(NamedTuple):
     """The inputs, zeros for padding."""
     zs: Any
     """The projected inputs."""
-    zhs: Any
-    """The recurrent products of a `PointwiseCell`, () for other cells."""
     before: Any
     """carry_(t-1), the carry that step t began with."""
     valid: Bool[Array, "time *batch"] | None
@@ -91,29 +83,28 @@ def trajectory(
     """`unroll`, and beside the final carry and the outputs the intermediate values of every step."""
     xs, carry, valid = prepare(cell, params, xs, carry, lengths)
     zs = cell.project(params, xs)
-    recur, rest = split_step(cell)
-    dtype = output_dtype(params, xs)
+    step = masked_step(cell, params, output_dtype(params, xs))
 
-    def body(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, tuple[Any, Carry, Array]]:
+    def body(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, tuple[Carry, Array]]:
+        new, y = step(carry, inputs)
+        return new, (carry, y)
+
+    final, (before, ys) = lax.scan(body, carry, (zs, valid))
+    return final, ys, Trajectory(xs, zs, before, valid)
+
+
+def masked_step(
+    cell: Cell[Params, Carry], params: Params, dtype: Any
+) -> Callable[[Carry, tuple[Any, Any]], tuple[Carry, Array]]:
+    """The step that a scan makes, `(carry, (z, valid)) -> (carry, y)`: padding leaves the carry and gives zeros."""
+
+    def step(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Array]:
         z, valid = inputs
-        zh = recur(params, carry)
-        new = rest(params, z, zh, carry)
+        new = cell.advance(params, carry, z)
         y = cell.output(params, new, z).astype(dtype)
-        return select(valid, new, carry), (zh, carry, select(valid, y, jnp.zeros_like(y)))
+        return select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
 
-    final, (zhs, before, ys) = lax.scan(body, carry, (zs, valid))
-    return final, ys, Trajectory(xs, zs, zhs, before, valid)
-
-
-def split_step(cell: Cell[Any, Any]) -> tuple[Any, Any]:
-    """`advance` in two parts, `recur(params, carry) -> zh` and `rest(params, z, zh, carry) -> carry`.
-
-    For a `PointwiseCell` they are the matrix product and the elementwise arithmetic, so that a backward pass that was
-    handed zh need not take the product again. For other cells zh is empty and `rest` is the whole of `advance`.
-    """
-    if isinstance(cell, PointwiseCell):
-        return cell.recur, cell.pointwise
-    return (lambda params, carry: ()), (lambda params, z, zh, carry: cell.advance(params, carry, z))
+    return step
 
 
 def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rnnjax.cells.base import Cell
-from rnnjax.scan import select, split_step, trajectory
+from rnnjax.scan import select, trajectory
 
 Loss = Callable[[Any, Array], Array]
 
@@ -96,19 +96,15 @@ def backward(
     g_final, g_ys = pull_loss(jnp.ones_like(value))
     scale_dtype = jnp.result_type(*jax.tree.leaves(final))
     direct = normalize(Scaled(select(path.valid, g_ys, jnp.zeros_like(g_ys)), jnp.zeros(ys.shape[:-1], scale_dtype)))
-    recur, rest = split_step(cell)
 
     def body(through: Scaled, inputs: tuple[Scaled, Any]) -> tuple[Scaled, Any]:
-        direct, (x, z, zh, before, valid) = inputs
+        direct, (x, z, before, valid) = inputs
         # The gradient that reached carry_t through later steps, and what reaches it at once, through its own output.
-        after, pull_rest = jax.vjp(lambda zh, before: rest(params, z, zh, before), zh, before)
+        after, pull = jax.vjp(lambda before: cell.advance(params, before, z), before)
         y, pull_output = jax.vjp(lambda after: cell.output(params, after, z), after)
         (g_after,) = pull_output(direct.tree.astype(y.dtype))
         total = normalize(add(through, Scaled(g_after, direct.log_scale)))
-        # On to carry_(t-1): the elementwise part, then the recurrent product, whose own value is not needed.
-        g_zh, g_before = pull_rest(total.tree)
-        _, pull_recur = jax.vjp(lambda before: recur(params, before), before)
-        g_before = jax.tree.map(jnp.add, g_before, *pull_recur(g_zh))
+        (g_before,) = pull(total.tree)
         seen = visit(Step(total, direct, before, x, valid))
         return Scaled(select(valid, g_before, total.tree), total.log_scale), seen
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.flow.adjoint import Scaled, normalize
-from rnnjax.scan import prepare, select, split_step, trajectory
+from rnnjax.scan import prepare, select, trajectory
 
 
 class JacobianNorms(NamedTuple):
@@ -96,7 +96,6 @@ def _one_example(
     singular_values: bool,
 ) -> tuple[Array, ...]:
     final, _, path = trajectory(cell, params, xs, carry, lengths=length)
-    recur, rest = split_step(cell)
     start = Scaled(_basis(final, of), jnp.zeros((), jnp.result_type(*jax.tree.leaves(final))))
     matrices = jax.eval_shape(_as_matrix, start.tree)
     # Only the matrices whose singular values are asked for are kept; all others are written to one more, spare, place.
@@ -109,15 +108,13 @@ def _one_example(
         return log_largest_singular_value(matrix), jnp.log(jnp.linalg.norm(matrix))
 
     def body(state: tuple[Scaled, Array], inputs: tuple[Any, Array]) -> tuple[tuple[Scaled, Array], Any]:
-        (product, kept), ((_, z, zh, before, valid), place) = state, inputs
-        _, pull_rest = jax.vjp(lambda zh, before: rest(params, z, zh, before), zh, before)
-        _, pull_recur = jax.vjp(lambda before: recur(params, before), before)
+        (product, kept), ((_, z, before, valid), place) = state, inputs
+        _, pull = jax.vjp(lambda before: cell.advance(params, before, z), before)
 
-        def pull(row: Any) -> Any:
-            g_zh, g_before = pull_rest(row)
-            return select(valid, jax.tree.map(jnp.add, g_before, *pull_recur(g_zh)), row)
+        def pull_row(row: Any) -> Any:
+            return select(valid, *pull(row), row)
 
-        product = normalize(Scaled(jax.vmap(pull)(product.tree), product.log_scale))
+        product = normalize(Scaled(jax.vmap(pull_row)(product.tree), product.log_scale))
         nothing = (jnp.zeros((), matrices.dtype),) * 2
         seen = lax.cond(place < len(lags), measure, lambda _: nothing, product.tree)
         if singular_values:
