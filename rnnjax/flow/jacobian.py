@@ -112,7 +112,8 @@ def _one_example(
         _, pull = jax.vjp(lambda before: cell.advance(params, before, z), before)
 
         def pull_row(row: Any) -> Any:
-            return select(valid, *pull(row), row)
+            (through,) = pull(row)
+            return select(valid, through, row)
 
         product = normalize(Scaled(jax.vmap(pull_row)(product.tree), product.log_scale))
         nothing = (jnp.zeros((), matrices.dtype),) * 2
