@@ -35,5 +35,5 @@ def over_seeds(function: Callable[[Any], T], seeds: int) -> jax.stages.Wrapped:
     mesh = jax.make_mesh((len(devices),), ("seeds",), devices=devices, axis_types=(AxisType.Auto,))
     spec = PartitionSpec("seeds")
     sharding = NamedSharding(mesh, spec)
-    spread = jax.shard_map(loop, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    spread = jax.shard_map(loop, mesh=mesh, in_specs=spec, out_specs=spec)
     return jax.jit(spread, in_shardings=sharding, out_shardings=sharding, compiler_options=compiler_options())

@@ -18,6 +18,7 @@ from rnnjax.cells.base import Cell, output_dtype
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
+T = TypeVar("T")
 
 
 def unroll(
@@ -118,6 +119,24 @@ def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
     return jax.tree.map(choose, new, old)
 
 
+def vary_with(tree: T, like: Any) -> T:
+    """Inside `jax.shard_map`, `tree` as varying over every mesh axis that `like` varies over; elsewhere `tree` itself.
+
+    A scan inside shard_map wants the carry that it starts from (zeros, the same on all devices) to vary as it will.
+    """
+
+    def axes(leaf: Array) -> frozenset[Any]:
+        return jax.typeof(leaf).manual_axis_type.varying
+
+    wanted = frozenset().union(*(axes(leaf) for leaf in jax.tree.leaves(like)))
+
+    def vary(leaf: Array) -> Array:
+        missing = tuple(wanted - axes(leaf))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, tree)
+
+
 # --- checks at the public edge, on shapes and dtypes, and on values where they are concrete ---------------------------
 
 
@@ -140,7 +159,7 @@ def prepare(
     initial = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
     carry = initial if carry is None else check_carry(carry, initial, xs.shape[1:-1])
     valid = valid_steps(xs, lengths)
-    return select(valid, xs, jnp.zeros_like(xs)), carry, valid
+    return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
 
 
 def check_carry(carry: Carry, initial: Carry, batch_shape: tuple[int, ...]) -> Carry:

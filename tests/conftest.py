@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+jax.config.update("jax_num_cpu_devices", 2)  # for what is spread over devices; all else runs on the first
+
 
 @pytest.fixture
 def x64():

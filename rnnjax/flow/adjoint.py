@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rnnjax.cells.base import Cell
-from rnnjax.scan import select, trajectory
+from rnnjax.scan import select, trajectory, vary_with
 
 Loss = Callable[[Any, Array], Array]
 
@@ -90,6 +90,7 @@ def backward(
 
     Returns what `visit` gave for t = 1 ... T, stacked, and dL/dcarry_0 of every example.
     """
+    params = vary_with(params, (xs, carry))  # each device sums over its own batch, on its own scale
     final, ys, path = trajectory(cell, params, xs, carry, lengths=lengths)
     value, pull_loss = jax.vjp(loss, final, ys)
     check_loss(value, ys.shape[1:-1])
@@ -108,7 +109,7 @@ def backward(
         seen = visit(Step(total, direct, before, x, valid))
         return Scaled(select(valid, g_before, total.tree), total.log_scale), seen
 
-    at_end = Scaled(g_final, jnp.zeros(ys.shape[1:-1], scale_dtype))
+    at_end = vary_with(Scaled(g_final, jnp.zeros(ys.shape[1:-1], scale_dtype)), (final, g_ys))
     at_start, seen = lax.scan(body, at_end, (direct, path), reverse=True)
     return seen, normalize(at_start)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.flow.adjoint import Scaled, normalize
-from rnnjax.scan import prepare, select, trajectory
+from rnnjax.scan import prepare, select, trajectory, vary_with
 
 
 class JacobianNorms(NamedTuple):
@@ -116,13 +116,15 @@ def _one_example(
             return select(valid, through, row)
 
         product = normalize(Scaled(jax.vmap(pull_row)(product.tree), product.log_scale))
-        nothing = (jnp.zeros((), matrices.dtype),) * 2
+        nothing = (jnp.zeros_like(product.log_scale),) * 2
         seen = lax.cond(place < len(lags), measure, lambda _: nothing, product.tree)
         if singular_values:
             kept = kept.at[place].set(_as_matrix(product.tree))
         return (product, kept), (product.log_scale, seen)
 
-    (_, kept), (log_scales, seen) = lax.scan(body, (start, kept), (path, jnp.asarray(places)), reverse=True)
+    (_, kept), (log_scales, seen) = lax.scan(
+        body, vary_with((start, kept), final), (path, jnp.asarray(places)), reverse=True
+    )
     log_scales, (spectral, frobenius) = jax.tree.map(lambda leaf: leaf[len(xs) - lags], (log_scales, seen))
     measures = log_scales + spectral, log_scales + frobenius
     if not singular_values:
@@ -145,7 +147,7 @@ def log_largest_singular_value(matrix: Float[Array, "m n"]) -> Float[Array, ""]:
         return power @ power, log_norm + jnp.log(norm) / 2.0**index
 
     gram = matrix @ matrix.T
-    _, log_norm = lax.fori_loop(0, squarings + 1, square, (gram, jnp.zeros((), matrix.dtype)))
+    _, log_norm = lax.fori_loop(0, squarings + 1, square, (gram, jnp.zeros_like(gram[0, 0])))
     return 0.5 * log_norm
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
 import rnnjax
 from rnnjax import flow
@@ -331,3 +332,29 @@ def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
             np.exp(got.log_frobenius), np.linalg.norm(jacobians, axis=(-2, -1)), rtol=1e-10, atol=1e-12
         )
         np.testing.assert_allclose(np.exp(got.log_singular_values), values, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_batch_spread_over_devices(name):
+    """Inside jax.shard_map, each device with its part of the batch: the results of one device."""
+    cell, params, xs, carry = draw(name)
+
+    def results(params, xs, carry, lengths):
+        def loss(params):
+            return jnp.square(rnnjax.unroll(cell, params, xs, lengths=lengths)[1]).sum()
+
+        outcome = rnnjax.unroll(cell, params, xs, carry, lengths=lengths)
+        norms = flow.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum(-1), lengths=lengths).per_example
+        jacobians = flow.jacobian_norms(cell, params, xs, carry, lags=[2], singular_values=True)
+        return (outcome[0], (outcome[1], norms, jacobians[1:])), jax.grad(loss)(params)
+
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    first, second = PartitionSpec("batch"), PartitionSpec(None, "batch")
+    spread = jax.shard_map(
+        results,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), second, first, first),
+        out_specs=((first, second), PartitionSpec()),
+    )
+    arguments = (params, xs, carry, LENGTHS)
+    chex.assert_trees_all_close(jax.jit(spread)(*arguments), jax.jit(results)(*arguments), rtol=1e-11, atol=1e-12)
