@@ -46,6 +46,7 @@ class Glorot:
     """U[-a, a] with a = sqrt(6 / (fan_in + fan_out)), for each gate (Glorot & Bengio 2010)."""
 
     def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        _check_matrix(self, shape)
         return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
 
 
@@ -56,6 +57,7 @@ class Orthogonal:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        _check_matrix(self, shape)
         return jax.nn.initializers.orthogonal(self.scale)(key, shape, dtype)
 
 
@@ -66,5 +68,11 @@ class Identity:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        _check_matrix(self, shape)
         rows, columns = shape
         return self.scale * jnp.eye(rows, columns, dtype=dtype)
+
+
+def _check_matrix(initializer: Initializer, shape: Sequence[int]) -> None:
+    if len(shape) != 2:
+        raise ValueError(f"{type(initializer).__name__} is for matrices, got shape {tuple(shape)}: not for biases")

@@ -1,7 +1,7 @@
 """A cell over time: `unroll`, by `lax.scan`.
 
-This module is the one caller of `lax.scan` over a cell. `unroll` is what users call; `trajectory` also gives the
-intermediate values that the instruments in `rnnjax.flow` start from.
+Every forward pass over a cell is made here. `unroll` is what users call; `trajectory` also gives the intermediate
+values that the backward passes of `rnnjax.flow` start from.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, output_dtype
+from rnnjax.checks import check_carry, check_inputs, check_lengths, check_params
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
@@ -51,7 +51,7 @@ def unroll(
 
     Raises:
         TypeError: `xs` or `lengths` of the wrong kind (integer inputs want one-hot encoding or an embedding first).
-        ValueError: shapes that do not fit the parameters, an empty sequence, lengths out of range.
+        ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range.
     """
     xs, carry, valid = prepare(cell, params, xs, carry, lengths)
     zs = cell.project(params, xs)
@@ -137,59 +137,27 @@ def vary_with(tree: T, like: Any) -> T:
     return jax.tree.map(vary, tree)
 
 
-# --- checks at the public edge, on shapes and dtypes, and on values where they are concrete ---------------------------
+# --- the public edge --------------------------------------------------------------------------------------------------
 
 
 def prepare(
     cell: Cell[Params, Carry], params: Params, xs: Array, carry: Carry | None, lengths: ArrayLike | None
 ) -> tuple[Array, Carry, Bool[Array, "time *batch"] | None]:
-    """Checks a sequence against the parameters; returns the inputs, the carry to start from and the mask of real steps.
+    """Checks a sequence against the cell; returns the inputs, the carry to start from and the mask of real steps.
 
     Padding is replaced by zeros, so that nothing in it (NaN) can reach a result or a gradient.
     """
+    check_params(cell, params)
     xs = jnp.asarray(xs)
-    if not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise TypeError(f"xs must be floating point, got {xs.dtype}: one-hot encode or embed integers first")
     if xs.ndim < 2:
         raise ValueError(f"xs must be [time, batch, features] or [time, features], got shape {xs.shape}")
     if xs.shape[0] == 0:
         raise ValueError(f"xs must have at least one time step, got shape {xs.shape}")
-    if xs.shape[-1] != cell.input_size(params):
-        raise ValueError(f"xs has {xs.shape[-1]} features, but params were initialised for {cell.input_size(params)}")
-    initial = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
-    carry = initial if carry is None else check_carry(carry, initial, xs.shape[1:-1])
-    valid = valid_steps(xs, lengths)
+    check_inputs(cell, params, xs, "xs")
+    batch_shape, dtype = xs.shape[1:-1], output_dtype(params, xs)
+    carry = cell.initial_carry(batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
+    valid = None
+    if lengths is not None:
+        steps = jnp.arange(len(xs)).reshape((-1,) + (1,) * len(batch_shape))
+        valid = steps < jnp.asarray(check_lengths(lengths, len(xs), batch_shape))
     return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
-
-
-def check_carry(carry: Carry, initial: Carry, batch_shape: tuple[int, ...]) -> Carry:
-    """`carry`, cast to the dtypes of `initial`, if it has its structure and shapes."""
-    structure: Any = jax.tree.structure(carry)
-    declared: Any = jax.tree.structure(initial)
-    if structure != declared:
-        raise ValueError(f"carry must be like cell.initial_carry({batch_shape}), {declared}, got {structure}")
-    for (path, want), got in zip(jax.tree_util.tree_leaves_with_path(initial), jax.tree.leaves(carry), strict=True):
-        name = "carry" + jax.tree_util.keystr(path)
-        if jnp.shape(got) != want.shape:
-            raise ValueError(f"{name} has shape {jnp.shape(got)}, but the cell and the batch of xs want {want.shape}")
-        if not jnp.issubdtype(jnp.result_type(got), jnp.inexact):
-            raise TypeError(f"{name} must be floating point, got {jnp.result_type(got)}")
-    return jax.tree.map(lambda got, want: jnp.asarray(got, want.dtype), carry, initial)
-
-
-def valid_steps(xs: Array, lengths: ArrayLike | None) -> Bool[Array, "time *batch"] | None:
-    """The mask of real steps that `lengths` stand for; None if all are real."""
-    if lengths is None:
-        return None
-    time, batch_shape = xs.shape[0], xs.shape[1:-1]
-    lengths = lengths if isinstance(lengths, Array) else np.asarray(lengths)
-    if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
-        raise TypeError(f"lengths must be integers, got {jnp.result_type(lengths)}")
-    if jnp.shape(lengths) != batch_shape:
-        raise ValueError(f"lengths has shape {jnp.shape(lengths)}, but the batch of xs has shape {batch_shape}")
-    if not isinstance(lengths, jax.core.Tracer) and np.size(lengths):
-        low, high = np.min(np.asarray(lengths)), np.max(np.asarray(lengths))
-        if low < 0 or high > time:
-            raise ValueError(f"lengths must be from 0 to {time}, the time steps of xs, got {low} to {high}")
-    steps = jnp.arange(time).reshape((time,) + (1,) * len(batch_shape))
-    return steps < jnp.asarray(lengths)

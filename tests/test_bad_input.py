@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import rnnjax
@@ -60,13 +61,18 @@ def jacobians(xs=XS, carry=None, **options):
         (ValueError, r"carry must be like cell.initial_carry\(\(2,\)\), .*LSTMCarry.*, got .*", {"carry": CARRY.h}),
         (
             ValueError,
-            r"carry\.c has shape \(3, 4\), but the cell and the batch of xs want \(2, 4\)",
+            r"carry\.c has shape \(3, 4\), but cell.initial_carry\(\(2,\)\) has \(2, 4\)",
             {"carry": CARRY._replace(c=jnp.zeros((3, 4)))},
         ),
         (
             TypeError,
             r"carry\.h must be floating point, got int32",
             {"carry": CARRY._replace(h=jnp.zeros((2, 4), int))},
+        ),
+        (
+            TypeError,
+            r"carry\.c must be floating point, got complex64",
+            {"carry": CARRY._replace(c=jnp.zeros((2, 4), complex))},
         ),
     ],
 )
@@ -78,7 +84,53 @@ def test_errors_come_before_tracing_too():
     check(ValueError, r"xs has 7 features, but .* 3", jax.jit(run), XS[..., [0] * 7])
 
 
-@pytest.mark.parametrize("size", [0, -1, 2.0, "8", None])
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (rnnjax.LSTM(5), r"params\.w_x has shape \(3, 16\), but LSTM.init\(key, 3\) has \(3, 20\)"),
+        (rnnjax.GRU(4), r"params must be like cell.init\(key, input_size\), .*GRUParams.*, got .*LSTMParams.*"),
+    ],
+)
+def test_parameters_of_another_cell(cell, message):
+    check(ValueError, message, rnnjax.unroll, cell, PARAMS, XS)
+    check(ValueError, message, cell.step, PARAMS, CARRY, XS[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "carry", "x"),
+    [
+        (ValueError, r"x has 7 features, but params were initialised for 3", CARRY, XS[0][:, [0] * 7]),
+        (TypeError, r"x must be floating point, got int32: one-hot .*", CARRY, XS[0].astype(int)),
+        (ValueError, r"carry\.h has shape \(4,\), but .* has \(2, 4\)", CELL.initial_carry(), XS[0]),
+    ],
+)
+def test_one_step(error, message, carry, x):
+    check(error, message, CELL.step, PARAMS, carry, x)
+
+
+@pytest.mark.parametrize("carry_dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_carry_is_cast_to_its_declared_dtype(dtype, carry_dtype):
+    params = CELL.init(jax.random.key(0), 3, dtype)
+    carry, y = CELL.step(params, CELL.initial_carry((2,), carry_dtype), XS[0].astype(dtype))
+    assert (carry.h.dtype, carry.c.dtype, y.dtype) == (jnp.float32, jnp.float32, dtype)
+
+
+def test_initialisation():
+    check(TypeError, "dtype must be floating point, got int32", CELL.init, jax.random.key(0), 3, jnp.int32)
+    for initializer in rnnjax.initializers.Glorot(), rnnjax.initializers.Identity():
+        cell = rnnjax.LSTM(4, bias_init=initializer)
+        check(ValueError, r".* is for matrices, got shape \(4,\): not for biases", cell.init, jax.random.key(0), 3)
+    check(ValueError, "output_size must be an integer of at least 1, got 0", rnnjax.models.Readout, CELL, 0)
+
+
+def test_clipping():
+    check(ValueError, "max_norm must be positive, got -1.0", rnnjax.train.clip_by_global_norm, -1.0)
+    state = optax.adam(0.1).init(PARAMS)
+    check(ValueError, "state is not of a chain with .*clip_by_global_norm", rnnjax.train.clipping_norms, state)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "8", None, True])
 @pytest.mark.parametrize("name", rnnjax.CELLS)
 def test_sizes(name, size):
     check(ValueError, rf"hidden_size must be an integer of at least 1, got {size!r}", rnnjax.CELLS[name], size)
@@ -113,7 +165,15 @@ def test_loss_of_the_wrong_shape(entry, loss, shape):
     )
 
 
-@pytest.mark.parametrize("lags", [[0], [1, 6], [], [[1, 2]], [-1]])
+@pytest.mark.parametrize(
+    ("loss", "got"), [(lambda carry, ys: 1.0, "float"), (lambda carry, ys: (ys.sum(), 0), "tuple")]
+)
+def test_loss_of_the_wrong_type(loss, got):
+    message = f"loss must return a floating-point array, got {got}"
+    check(TypeError, message, flow.gradient_norms, CELL, PARAMS, XS, loss)
+
+
+@pytest.mark.parametrize("lags", [[0], [1, 6], [], [[1, 2]], [-1], [1.5]])
 def test_lags(lags):
     message = rf"lags must be integers from 1 to 5, the time steps of xs, got {re.escape(str(lags))}"
     check(ValueError, message, jacobians, lags=lags)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from benchmarks.gradients import compare
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.report import markdown_table
 from benchmarks.results import read_records
@@ -28,6 +29,13 @@ def test_tables_are_those_of_the_records():
         config = Config(**records[0]["config"])
         assert table == markdown_table(records, config, int(lag))
         assert "+changes" not in records[0]["environment"]["commit"]
+
+
+def test_comparison_is_that_of_the_records():
+    ((path, table),) = re.findall(r"<!-- comparison: (\S+) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
+    records = read_records(REPOSITORY / path)
+    assert table == compare.markdown_table(records)
+    assert "+changes" not in records[0]["environment"]["commit"]
 
 
 def test_links_lead_somewhere():

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +111,22 @@ def clock(function: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def print_table(console: Console, records: list[Record]) -> None:
-    table = Table(title="Gradient norms at every step: seconds for all seeds, median", show_footer=True)
-    total = {library: sum(record["median"][library] for record in records) for library in ("torch", "rnnjax")}
-    table.add_column("cell", footer="all")
-    table.add_column("PyTorch", footer=f"{total['torch']:.2f}", justify="right")
-    table.add_column("rnnjax", footer=f"{total['rnnjax']:.3f}", justify="right")
-    table.add_column("ratio", footer=f"{total['torch'] / total['rnnjax']:.1f}", justify="right")
-    table.add_column("compilation, once", justify="right")
-    for record in records:
-        torch, rnnjax = record["median"]["torch"], record["median"]["rnnjax"]
-        compiled = f"{record['compile_seconds']:.1f}"
-        table.add_row(record["cell"], f"{torch:.2f}", f"{rnnjax:.3f}", f"{torch / rnnjax:.1f}", compiled)
+def table_rows(records: Sequence[Record]) -> list[tuple[str, str, str, str]]:
+    """Cell, median seconds of PyTorch and of rnnjax, and their ratio, for every cell and in all."""
+    medians = [(record["cell"], record["median"]["torch"], record["median"]["rnnjax"]) for record in records]
+    medians.append(("all", sum(row[1] for row in medians), sum(row[2] for row in medians)))
+    return [(name, f"{torch:.2f}", f"{rnnjax:.3f}", f"{torch / rnnjax:.1f}") for name, torch, rnnjax in medians]
+
+
+def print_table(console: Console, records: Sequence[Record]) -> None:
+    table = Table("cell", title="Gradient norms at every step: median seconds for all seeds")
+    for heading in ("PyTorch", "rnnjax", "ratio"):
+        table.add_column(heading, justify="right")
+    for row in table_rows(records):
+        table.add_row(*row, end_section=row[0] == records[-1]["cell"])
     console.print(table)
+
+
+def markdown_table(records: Sequence[Record]) -> str:
+    lines = [("cell", "PyTorch (s)", "rnnjax (s)", "ratio"), ["---"] * 4, *table_rows(records)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

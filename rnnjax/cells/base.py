@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from rnnjax.checks import check_carry, check_floating, check_inputs, check_params, check_size
 from rnnjax.initializers import Initializer
 
 Params = TypeVar("Params")
@@ -38,8 +39,7 @@ class Cell(abc.ABC, Generic[Params, Carry]):
     hidden_size: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden_size, int) or self.hidden_size < 1:
-            raise ValueError(f"hidden_size must be an integer of at least 1, got {self.hidden_size!r}")
+        object.__setattr__(self, "hidden_size", check_size("hidden_size", self.hidden_size))
 
     @abc.abstractmethod
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> Params:
@@ -71,8 +71,12 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         """One time step: `(params, carry, x) -> (carry, y)`, for any leading batch shape.
 
         The carry out has the structure, shapes and dtypes of the carry in; `y` has the dtype of `x` and the
-        parameters, promoted (`output_dtype`).
+        parameters, promoted (`output_dtype`). Parameters, carry and input are checked as by `unroll`.
         """
+        check_params(self, params)
+        x = jnp.asarray(x)
+        check_inputs(self, params, x, "x")
+        carry = check_carry(self, carry, x.shape[:-1], output_dtype(params, x))
         z = self.project(params, x)
         carry = self.advance(params, carry, z)
         return carry, self.output(params, carry, z).astype(output_dtype(params, x))
@@ -185,8 +189,8 @@ def draw_gates(init: Initializer, key: Array, shape: tuple[int, ...], gates: int
 
 def draw_weights(cell: Any, key: Array, input_size: int, gates: int, dtype: Any) -> tuple[Array, Array, Array]:
     """`w_x`, `w_h` and `b` of a cell with `gates` gates, from its `input_init`, `recurrent_init` and `bias_init`."""
-    if not isinstance(input_size, int) or input_size < 1:
-        raise ValueError(f"input_size must be an integer of at least 1, got {input_size!r}")
+    input_size = check_size("input_size", input_size)
+    check_floating("dtype", dtype)
     hidden_size = cell.hidden_size
     key_x, key_h, key_b = jax.random.split(key, 3)
     return (

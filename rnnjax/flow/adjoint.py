@@ -30,17 +30,25 @@ def normalize(x: Scaled) -> Scaled:
     """The same value with the largest magnitude of every example moved into the scale; the scale of zero is -inf."""
     peaks = [jnp.max(jnp.abs(leaf), _axes(leaf, x.log_scale)) for leaf in jax.tree.leaves(x.tree)]
     peak = jnp.stack(peaks).max(0).astype(x.log_scale.dtype)
-    return Scaled(_times(x.tree, 1 / jnp.where(peak == 0, 1, peak)), x.log_scale + jnp.log(peak))
+    divisor = jnp.where(peak == 0, 1, peak)  # not its inverse, which is subnormal for the largest of floats
+    return Scaled(jax.tree.map(lambda leaf: leaf / _expand(divisor, leaf), x.tree), x.log_scale + log(peak))
 
 
 def add(a: Scaled, b: Scaled) -> Scaled:
     """The sum, on the larger of the two scales."""
     top = jnp.maximum(a.log_scale, b.log_scale)
     top = jnp.where(jnp.isneginf(top), 0, top)
-    return Scaled(
-        jax.tree.map(jnp.add, _times(a.tree, jnp.exp(a.log_scale - top)), _times(b.tree, jnp.exp(b.log_scale - top))),
-        top,
-    )
+
+    def summand(x: Scaled) -> Any:
+        factor = jnp.exp(x.log_scale - top)
+        return jax.tree.map(lambda leaf: leaf * _expand(factor, leaf), x.tree)
+
+    return Scaled(jax.tree.map(jnp.add, summand(a), summand(b)), top)
+
+
+def log(x: Array) -> Array:
+    """The natural logarithm; minus infinity at zero, with a derivative of zero, so that no gradient becomes NaN."""
+    return jnp.where(x == 0, -jnp.inf, jnp.log(jnp.where(x == 0, 1, x)))
 
 
 def log_norms(x: Scaled) -> Any:
@@ -49,7 +57,7 @@ def log_norms(x: Scaled) -> Any:
     def log_norm(leaf: Array) -> Array:
         # By itself: next to a far larger leaf the squares of this one would be zero.
         (leaf,), log_scale = normalize(Scaled([leaf], x.log_scale))
-        return log_scale + 0.5 * jnp.log(jnp.sum(jnp.square(leaf), _axes(leaf, log_scale)))
+        return log_scale + 0.5 * log(jnp.sum(jnp.square(leaf), _axes(leaf, log_scale)))
 
     return jax.tree.map(log_norm, x.tree)
 
@@ -58,8 +66,8 @@ def _axes(leaf: Array, scale: Array) -> tuple[int, ...]:
     return tuple(range(scale.ndim, leaf.ndim))
 
 
-def _times(tree: Any, scale: Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf * jnp.expand_dims(scale, _axes(leaf, scale)).astype(leaf.dtype), tree)
+def _expand(scale: Array, leaf: Array) -> Array:
+    return jnp.expand_dims(scale, _axes(leaf, scale)).astype(leaf.dtype)
 
 
 class Step(NamedTuple):
@@ -114,7 +122,10 @@ def backward(
     return seen, normalize(at_start)
 
 
-def check_loss(value: Array, batch_shape: tuple[int, ...]) -> None:
+def check_loss(value: Any, batch_shape: tuple[int, ...]) -> None:
+    if not isinstance(value, Array) or not jnp.issubdtype(value.dtype, jnp.floating):
+        got = value.dtype if isinstance(value, Array) else type(value).__name__
+        raise TypeError(f"loss must return a floating-point array, got {got}")
     if value.shape not in ((), batch_shape):
         raise ValueError(
             f"loss must return a scalar or one value an example, shape {batch_shape}, got shape {value.shape}"

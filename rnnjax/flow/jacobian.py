@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from rnnjax.cells.base import Cell
-from rnnjax.flow.adjoint import Scaled, normalize
+from rnnjax.flow.adjoint import Scaled, log, normalize
 from rnnjax.scan import prepare, select, trajectory, vary_with
 
 
@@ -65,22 +65,27 @@ def jacobian_norms(
     """
     xs, carry, _ = prepare(cell, params, xs, carry, lengths)
     checked_lags = _check_lags(lags, len(xs))
+    measured_lags, places = np.unique(checked_lags, return_inverse=True)
     if of is not None and of not in carry._fields:
         raise ValueError(f"of must be a component of the carry, one of {', '.join(carry._fields)}, got {of!r}")
 
     def one_example(xs: Array, carry: Any, length: Array | None) -> tuple[Array, ...]:
-        return _one_example(cell, params, xs, carry, length, checked_lags, of, singular_values)
+        return _one_example(cell, params, xs, carry, length, measured_lags, of, singular_values)
 
     batched = one_example
     for _ in range(xs.ndim - 2):
         batched = jax.vmap(batched, in_axes=(1, 0, None if lengths is None else 0), out_axes=1)
     measures = batched(xs, carry, None if lengths is None else jnp.asarray(lengths))
+    measures = tuple(measure[places] for measure in measures)
     return JacobianNorms(jnp.asarray(checked_lags), *measures, *([] if singular_values else [None]))
 
 
 def _check_lags(lags: Sequence[int] | None, time: int) -> np.ndarray:
+    if isinstance(lags, jax.core.Tracer):
+        raise TypeError("lags must be known when the function is traced: make them a static argument")
     checked = np.arange(1, time + 1) if lags is None else np.asarray(lags)
-    if checked.ndim != 1 or checked.size == 0 or np.min(checked) < 1 or np.max(checked) > time:
+    are_integers = checked.ndim == 1 and np.issubdtype(checked.dtype, np.integer)
+    if not are_integers or checked.size == 0 or np.min(checked) < 1 or np.max(checked) > time:
         raise ValueError(f"lags must be integers from 1 to {time}, the time steps of xs, got {lags}")
     return checked
 
@@ -105,7 +110,7 @@ def _one_example(
 
     def measure(product: Any) -> tuple[Array, Array]:
         matrix = _as_matrix(product)
-        return log_largest_singular_value(matrix), jnp.log(jnp.linalg.norm(matrix))
+        return log_largest_singular_value(matrix), log(jnp.linalg.norm(matrix))
 
     def body(state: tuple[Scaled, Array], inputs: tuple[Any, Array]) -> tuple[tuple[Scaled, Array], Any]:
         (product, kept), ((_, z, before, valid), place) = state, inputs
@@ -129,7 +134,7 @@ def _one_example(
     measures = log_scales + spectral, log_scales + frobenius
     if not singular_values:
         return measures
-    return *measures, log_scales[:, None] + jnp.log(jnp.linalg.svd(kept[:-1], compute_uv=False))
+    return *measures, log_scales[:, None] + log(jnp.linalg.svd(kept[:-1], compute_uv=False))
 
 
 def log_largest_singular_value(matrix: Float[Array, "m n"]) -> Float[Array, ""]:
@@ -144,7 +149,7 @@ def log_largest_singular_value(matrix: Float[Array, "m n"]) -> Float[Array, ""]:
         power, log_norm = state
         norm = jnp.linalg.norm(power)
         power = power / jnp.where(norm > 0, norm, 1)
-        return power @ power, log_norm + jnp.log(norm) / 2.0**index
+        return power @ power, log_norm + log(norm) / 2.0**index
 
     gram = matrix @ matrix.T
     _, log_norm = lax.fori_loop(0, squarings + 1, square, (gram, jnp.zeros_like(gram[0, 0])))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
@@ -121,7 +121,7 @@ def parameter_gradient_norms(
         def own_step(params: Any) -> tuple[Any, Array]:
             z = cell.project(params, step.x)
             after = select(step.valid, cell.advance(params, step.before, z), step.before)
-            y = cell.output(params, jax.lax.stop_gradient(after), z)
+            y = cell.output(params, lax.stop_gradient(after), z)
             return after, select(step.valid, y, jnp.zeros_like(y))
 
         (_, y), pull = jax.vjp(own_step, params)

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from rnnjax.cells.base import Cell
+from rnnjax.checks import check_size
 from rnnjax.scan import unroll
 
 
@@ -30,6 +31,9 @@ class Readout:
 
     cell: Cell[Any, Any]
     output_size: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_size", check_size("output_size", self.output_size))
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> ReadoutParams:
         key_cell, key_w = jax.random.split(key)

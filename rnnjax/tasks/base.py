@@ -13,6 +13,8 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int
 
+from rnnjax.checks import check_size
+
 
 class Batch(NamedTuple):
     """Sequences, time-major, with their targets."""
@@ -41,9 +43,8 @@ class Task(abc.ABC):
     output_size: ClassVar[int]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.length, int) or self.length < self.min_length:
-            name = type(self).__name__
-            raise ValueError(f"length must be an integer of at least {self.min_length} for {name}, got {self.length!r}")
+        length = check_size(f"length of {type(self).__name__}", self.length, self.min_length)
+        object.__setattr__(self, "length", length)
 
     @property
     def max_length(self) -> int:

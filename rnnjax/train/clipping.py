@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike
@@ -25,6 +27,8 @@ def clip_by_global_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
 
     Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
+    if not isinstance(max_norm, jax.core.Tracer) and not np.all(np.asarray(max_norm) > 0):
+        raise ValueError(f"max_norm must be positive, got {max_norm}")
     clip = optax.clip_by_global_norm(max_norm)
 
     def init(params: optax.Params) -> ClippingState:
@@ -46,4 +50,7 @@ def clipped_adam(learning_rate: ArrayLike, max_norm: ArrayLike) -> optax.Gradien
 
 def clipping_norms(state: optax.OptState) -> ClippingState:
     """The global norm before and after clipping in the last update, from the state of any chain that clips."""
-    return ClippingState(optax.tree.get(state, "norm_before"), optax.tree.get(state, "norm_after"))
+    before, after = optax.tree.get(state, "norm_before"), optax.tree.get(state, "norm_after")
+    if before is None or after is None:
+        raise ValueError("state is not of a chain with rnnjax.train.clip_by_global_norm")
+    return ClippingState(before, after)

@@ -97,3 +97,23 @@ def test_a_nan_is_not_hidden():
         cell, params, np.zeros((5, 1), np.float32), lambda carry, ys: jnp.nan * ys[-1].sum()
     ).per_example.h
     assert np.all(np.isnan(norms[:-1]))
+
+
+def test_the_largest_floats_are_not_zero():
+    """The inverse of 1e38 is subnormal, which a CPU flushes to zero."""
+    cell, params = scalar(0.5)
+    norms = gradient_norms(cell, params, np.zeros((5, 1), np.float32), lambda carry, ys: 1e38 * ys[-1].sum())
+    assert_logs_close(norms.per_example.h, np.log(1e38) + (5 - np.arange(6)) * np.log(0.5), 5)
+
+
+def test_gradient_of_a_norm_next_to_zeros():
+    """d ln||dL/dh_0|| / dw = T / w, though after the loss's own step every gradient is exactly zero."""
+    cell, params = scalar(0.5)
+    xs = np.zeros((6, 1), np.float32)
+
+    def log_norm(w_h):
+        norms = gradient_norms(cell, params._replace(w_h=w_h), xs, lambda carry, ys: ys[3].sum()).per_example.h
+        return jnp.where(jnp.isneginf(norms), 0, norms).sum()
+
+    # At t = 0 ... 4 stand 4, 3, 2, 1, 0 factors of w.
+    np.testing.assert_allclose(jax.grad(log_norm)(params.w_h), [[10 / 0.5]], rtol=1e-5)

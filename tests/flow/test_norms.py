@@ -92,3 +92,12 @@ def test_summed_contributions_are_the_gradient_of_a_weight(lstm):
     assert np.all(np.isneginf(got.w_h))  # the initial carry is zero
     for name in ("w_x", "b"):
         np.testing.assert_allclose(np.exp(getattr(got, name)), [np.linalg.norm(getattr(gradient, name))], rtol=1e-12)
+
+
+def test_lags_in_any_order(lstm):
+    """Every row is that of its own lag, whatever the order, and a lag that is asked for twice."""
+    cell, params, xs = lstm
+    some = flow.jacobian_norms(cell, params, xs, lags=[3, 1, 3], singular_values=True)
+    every = flow.jacobian_norms(cell, params, xs, singular_values=True)
+    rows = np.array([3, 1, 3]) - 1
+    chex.assert_trees_all_close(some, jax.tree.map(lambda leaf: leaf[rows], every), rtol=1e-10)
