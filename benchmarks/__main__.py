@@ -10,11 +10,11 @@ from rich.console import Console
 import rnnjax
 from benchmarks import BENCHMARKS
 from benchmarks.devices import use_all_cores
-from benchmarks.errors import Interrupted, UsageError
+from benchmarks.errors import BenchmarkError, Interrupted, UsageError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs a command; returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Runs a command; returns its exit code: 0, 1 if it failed, 2 for bad input, 130 after Ctrl-C."""
     app = cyclopts.App(
         name="python -m benchmarks",
         help="Benchmarks of recurrent networks: what they remember, and what it costs.",
@@ -35,8 +35,12 @@ def main(arguments: Sequence[str]) -> int:
         command(*bound.args, **bound.kwargs)
     except (cyclopts.CycloptsError, UsageError) as error:
         return fail(error, 2)
+    except BenchmarkError as error:
+        return fail(error, 1)
     except Interrupted as error:
         return fail(error, 130)
+    except KeyboardInterrupt:
+        return fail(Interrupted("Interrupted"), 130)
     return 0
 
 

@@ -1,6 +1,5 @@
 """Seeds over devices: one compiled program runs all of them."""
 
-import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +13,13 @@ T = TypeVar("T")
 
 
 def use_all_cores() -> None:
-    """Gives the CPU platform one device a core; has to run before JAX starts."""
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    """Gives the CPU platform one device a core that this process may use; has to run before JAX starts."""
+    jax.config.update("jax_num_cpu_devices", cores())
+
+
+def cores() -> int:
+    """Cores that this process may use, on systems that say; else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compiler_options() -> dict[str, int]:
@@ -30,7 +34,7 @@ def over_seeds(function: Callable[[Any], T], seeds: int) -> jax.stages.Wrapped:
     batch of small matrix products takes 1.3 to 2 times as long as the products by themselves.
     """
     devices = jax.local_devices()
-    devices = devices[: math.gcd(len(devices), seeds)]
+    devices = devices[: max(count for count in range(1, len(devices) + 1) if seeds % count == 0)]
     loop = partial(lax.map, function) if devices[0].platform == "cpu" else jax.vmap(function)
     mesh = jax.make_mesh((len(devices),), ("seeds",), devices=devices, axis_types=(AxisType.Auto,))
     spec = PartitionSpec("seeds")

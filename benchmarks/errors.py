@@ -5,5 +5,9 @@ class UsageError(Exception):
     """Bad input to a benchmark: the command line prints the message as it is and exits with code 2."""
 
 
+class BenchmarkError(Exception):
+    """A benchmark cannot go on, by no fault of its settings: one line, and the command line exits with code 1."""
+
+
 class Interrupted(Exception):
     """The user stopped a benchmark: the message says how to resume, and the command line exits with code 130."""

@@ -8,11 +8,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import UsageError
+from benchmarks.errors import BenchmarkError, UsageError
 
 Record = dict[str, Any]
 
@@ -51,20 +51,28 @@ class Results:
         return cls(folder)
 
     @staticmethod
-    def config(folder: Path) -> Record:
-        """The configuration that a folder's run was started with."""
+    def config(folder: Path, names: Sequence[str] = ()) -> Record:
+        """The configuration that a folder's run was started with, which must hold the settings of these names."""
         try:
-            return json.loads((folder / "config.json").read_text())
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise UsageError(f"--resume: {folder} is not a results folder: it has no readable config.json") from None
+        if not isinstance(config, dict) or (names and set(config) != set(names)):
+            raise UsageError(
+                f"--resume: {folder} holds the results of something else: its config.json has other settings"
+            )
+        return config
 
     def append(self, records: Iterable[Record]) -> None:
         """Adds the records of one unit of work, all or none."""
         text = "".join(json.dumps(_plain(record)) + "\n" for record in records)
-        with self._records.open("a") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._records.open("a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BenchmarkError(f"cannot write to {self._records}: {error.strerror}") from None
 
     def read(self) -> list[Record]:
         """All records; a last line that a crash cut short is not one."""
@@ -73,14 +81,14 @@ class Results:
     def keep(self, records: Iterable[Record]) -> None:
         """Replaces the records by some of them, in one step."""
         partial = self._records.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(_plain(record)) + "\n" for record in records))
+        partial.write_text("".join(json.dumps(_plain(record)) + "\n" for record in records), encoding="utf-8")
         partial.replace(self._records)
 
 
 def read_records(path: Path) -> list[Record]:
     """The records of a JSON-lines file."""
     records = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             records.append(json.loads(line))
         except ValueError:
@@ -101,7 +109,7 @@ def _new_folder(parent: Path) -> Path:
 
 
 def _write_json(path: Path, content: Record) -> None:
-    path.write_text(json.dumps(_plain(content), indent=2) + "\n")
+    path.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import environment
-from benchmarks.errors import Interrupted
+from benchmarks.errors import Interrupted, UsageError
 from benchmarks.gradients import compare as comparison
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.experiment import Experiment
@@ -23,8 +23,10 @@ from benchmarks.results import Results
 
 def defaults(resume: Path | None = None, compare: str | None = None, **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or of the comparison."""
+    if resume is not None and compare is not None:
+        raise UsageError("--resume: --compare does not resume, leave one of them out")
     if resume is not None:
-        return Results.config(resume)
+        return Results.config(resume, [field.name for field in dataclasses.fields(Config)])
     return dataclasses.asdict(comparison.SETTINGS) if compare is not None else {}
 
 
@@ -67,14 +69,14 @@ def command(
     console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
     try:
         measure(console, config, results, here)
+        records = results.read()
+        with console.status("Drawing figures"):
+            report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted; all finished records are in {results.folder}. "
             f"Go on with: python -m benchmarks gradients --resume {results.folder}"
         ) from None
-    records = results.read()
-    with console.status("Drawing figures"):
-        report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
     print_table(console, records, config)
     console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
@@ -109,14 +111,28 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
             for experiment, compiled in zip(todo, programs, strict=True):
                 progress.update(bar, description=f"{experiment.cell_name}, lag {experiment.lag}")
                 records = []
-                for event in experiment.run(compiled.result()):
-                    if isinstance(event, int):
-                        progress.advance(bar, _work(experiment) * event / (2 * config.steps))
-                    else:
-                        records += make_records(experiment, event, here)
+                try:
+                    for event in experiment.run(compiled.result()):
+                        if isinstance(event, int):
+                            progress.advance(bar, _work(experiment) * event / (2 * config.steps))
+                        else:
+                            records += make_records(experiment, event, here)
+                except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                    status = _failure(error)
+                    console.print(f"{experiment.cell_name}, lag {experiment.lag}: {status}", style="red")
+                    records = [
+                        r for phase in experiment.failed() for r in make_records(experiment, phase, here, status)
+                    ]
                 results.append(records)
         finally:
             compiler.shutdown(wait=False, cancel_futures=True)
+
+
+def _failure(error: Exception) -> str:
+    """The status of an experiment that an error ended."""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "out of memory"
+    return "failed: " + " ".join(str(error).split())[:200]
 
 
 def _work(experiment: Experiment) -> int:

@@ -3,11 +3,25 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
 
 from benchmarks.errors import UsageError
 from rnnjax import CELLS, Cell
 from rnnjax.tasks import TASKS, Task
+
+
+def _whole(type_: Any, tokens: tuple[Token, ...]) -> int:
+    """Only whole numbers: cyclopts itself rounds 1.5 to 2."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f'unable to convert "{tokens[0].value}" into int') from None
+
+
+Int = Annotated[int, Parameter(converter=_whole)]
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -16,17 +30,17 @@ class Config:
 
     cells: tuple[str, ...] = ("rnn", "lstm", "gru")
     """Cells to compare, by their names in rnnjax.CELLS."""
-    lags: tuple[int, ...] = (10, 50, 200, 1000)
+    lags: tuple[Int, ...] = (10, 50, 200, 1000)
     """Time lags in steps: for each, the task is made with this length, and trained anew."""
     task: str = "adding-arjovsky"
     """Task whose loss is measured and trained on, by its name in rnnjax.tasks.TASKS."""
-    seeds: int = 16
+    seeds: Int = 16
     """Number of seeds: each draws its own weights and its own data."""
-    steps: int = 10
+    steps: Int = 10
     """Training steps before the norms are measured again."""
-    hidden_size: int = 32
+    hidden_size: Int = 32
     """Hidden units of every cell."""
-    batch_size: int = 8
+    batch_size: Int = 8
     """Sequences a training step, and a measurement."""
     learning_rate: float = 0.01
     """Learning rate of Adam."""
@@ -36,7 +50,7 @@ class Config:
     """Initial bias of the forget gate, for cells that have one."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """Precision of weights and inputs."""
-    data_seed: int = 0
+    data_seed: Int = 0
     """Seed of the data."""
 
     def check(self) -> None:
@@ -51,6 +65,8 @@ class Config:
             value = getattr(self, name.replace("-", "_"))
             if value < least:
                 raise UsageError(f"--{name} must be at least {least}, got {value}")
+        if self.data_seed > LARGEST_SEED:
+            raise UsageError(f"--data-seed must be at most {LARGEST_SEED}, got {self.data_seed}")
         for name in ("learning-rate", "max-norm"):
             value = getattr(self, name.replace("-", "_"))
             if not (value > 0 and math.isfinite(value)):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from benchmarks.devices import over_seeds
@@ -33,9 +34,9 @@ class Curves(NamedTuple):
 
     components: Any
     """One curve for each component of the carry, `[seeds, points]`, at `Experiment.curve_lags`."""
-    decay_rate: Float[Array, "seeds"]
+    decay_rate: Float[ArrayLike, "seeds"]
     """Of the norm of the whole carry, per step, fitted over all lags."""
-    log_norm_ratio: Float[Array, "seeds"]
+    log_norm_ratio: Float[ArrayLike, "seeds"]
     """Of the norm of the whole carry, at the largest lag over the end."""
 
 
@@ -50,9 +51,9 @@ class Learner(NamedTuple):
 class History(NamedTuple):
     """One value a training step."""
 
-    loss: Float[Array, "seeds steps"]
-    norm_before: Float[Array, "seeds steps"]
-    norm_after: Float[Array, "seeds steps"]
+    loss: Float[ArrayLike, "seeds steps"]
+    norm_before: Float[ArrayLike, "seeds steps"]
+    norm_after: Float[ArrayLike, "seeds steps"]
 
 
 class Programs(NamedTuple):
@@ -99,9 +100,12 @@ class Experiment:
     # --- of one seed --------------------------------------------------------------------------------------------------
 
     def measure(self, inputs: tuple[Any, Batch]) -> Curves:
-        """The norms on the first of some batches."""
+        """The norms of the gradient of the last step's loss, on the first of some batches."""
         params, batches = inputs
         batch = jax.tree.map(lambda leaf: leaf[0], batches)
+        # The error at the end alone: where every step has a target, that of a step itself would hide what comes back.
+        is_last = jnp.arange(self.task.max_length)[:, None] == batch.lengths - 1
+        batch = batch._replace(weights=jnp.where(is_last, batch.weights, 0))
 
         def loss(carry: Any, ys: Array) -> Array:
             return self.task.loss(self.model.read(params, ys), batch)
@@ -174,6 +178,16 @@ class Experiment:
                 yield self.chunk
             whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *parts)
             yield Phase(name, programs.measure((learner.params, held_out)), whole)
+
+    def failed(self) -> Iterator[Phase]:
+        """The phases of an experiment that could not be done: no numbers, in the shapes of the real ones."""
+        seeds, steps = self.config.seeds, self.config.steps
+        unknown = np.full(seeds, np.nan)
+        carry = jax.eval_shape(lambda: self.model.cell.initial_carry())
+        curves = Curves(jax.tree.map(lambda _: np.full((seeds, len(self.curve_lags)), np.nan), carry), unknown, unknown)
+        yield Phase("initial", curves, None)
+        for name in ("clipped", "unclipped"):
+            yield Phase(name, curves, History(*(np.full((seeds, steps), np.nan) for _ in History._fields)))
 
 
 # Drawing is compiled once for all cells of a lag, or all lags of a cell. It goes over seeds and steps in loops: the

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.gradients.config import Config
-from benchmarks.gradients.records import PHASES, median_band, pick, values
+from benchmarks.gradients.records import MEASURED, PHASES, median_band, pick, values
 from benchmarks.results import Record
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -69,7 +69,7 @@ def norm_against_lag(records: Sequence[Record], config: Config) -> Figure:
             ratios = [values(pick(records, cell=cell, phase=phase, lag=lag), "log10_norm_ratio") for lag in lags]
             _band(axes, np.array(lags), np.stack(ratios, axis=1), colour, "-", cell, marker="o")
         axes.axhline(0, color="grey", linewidth=0.8)
-        axes.set(title=_title(phase, config), xlabel="lag (steps)", xscale="log")
+        axes.set(title=_title(phase, config), xlabel="lag (steps)", xscale=_log_scale(records))
         _powers_of_ten(axes)
     figure.axes[0].set_ylabel("norm of the carry's gradient at the lag,\nrelative to the end of the sequence")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(config.cells))
@@ -82,13 +82,14 @@ def training_norms(records: Sequence[Record], config: Config) -> Figure:
     figure = Figure(figsize=(12, 4.4))
     shown = (("clipped", "norm_before", "-"), ("clipped", "norm_after", "--"), ("unclipped", "norm_before", ":"))
     labels = ("clipped runs, before clipping", "clipped runs, after clipping", "unclipped runs")
+    scale = _log_scale(records)
     for axes, colour, cell in zip(_panels(figure, len(config.cells)), _colours(config), config.cells, strict=True):
         for (phase, norm, line), label in zip(shown, labels, strict=True):
             samples = values(pick(records, cell=cell, phase=phase, lag=lag), "training", norm)
             _band(axes, np.arange(1, samples.shape[1] + 1), samples, colour, line, label)
         share = values(pick(records, cell=cell, phase="clipped", lag=lag), "training", "clipped_share").mean()
         axes.axhline(config.max_norm, color="grey", linewidth=0.8)
-        axes.set(title=f"{cell}: clipped at {share:.0%} of steps", xlabel="training step", yscale="log")
+        axes.set(title=f"{cell}: clipped at {share:.0%} of steps", xlabel="training step", yscale=scale)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.axes[0].set_ylabel(f"global gradient norm at lag {lag}")
     handles, names = figure.axes[0].get_legend_handles_labels()
@@ -130,6 +131,11 @@ def _band(
     low, middle, high = (np.where(np.isfinite(curve), curve, np.nan) for curve in median_band(samples))
     axes.plot(x, middle, line, color=colour, label=label, marker=marker, markersize=4, linewidth=1.6)
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _log_scale(records: Sequence[Record]) -> str:
+    """matplotlib refuses a log axis with nothing on it, which is what is left when every experiment failed."""
+    return "log" if any(record["status"] in MEASURED for record in records) else "linear"
 
 
 def _powers_of_ten(axes: Axes) -> None:

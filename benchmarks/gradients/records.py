@@ -22,8 +22,14 @@ VANISHED, EXPLODED = -3.0, 3.0
 """log10 of the norm at the largest lag over that at the end, beyond which a gradient has vanished or exploded."""
 
 
-def make_records(experiment: Experiment, phase: Phase, environment: Record) -> Iterator[Record]:
-    """One record a seed."""
+MEASURED = ("ok", "diverged")
+"""The statuses of a seed that has numbers; others say why there are none."""
+
+
+def make_records(
+    experiment: Experiment, phase: Phase, environment: Record, status: str | None = None
+) -> Iterator[Record]:
+    """One record a seed; `status` is that of an experiment that failed."""
     log10 = 1 / math.log(10)
     curves: Any = jax.tree.map(np.asarray, phase.curves)
     components = {
@@ -48,7 +54,7 @@ def make_records(experiment: Experiment, phase: Phase, environment: Record) -> I
             "lag": experiment.lag,
             "phase": phase.name,
             "seed": seed,
-            "status": _status(curves, history, seed),
+            "status": _status(curves, history, seed) if status is None else status,
             "curve_lags": experiment.curve_lags.tolist(),
             "log10_norm": {name: _digits(curve[seed] * log10) for name, curve in components.items()},
             "decay_rate": _digits(rate),
@@ -74,9 +80,9 @@ def _digits(values: Any) -> Any:
 
 
 def is_done(records: Sequence[Record], experiment: Experiment) -> bool:
-    """Whether all records of an experiment are there."""
-    mine = [r for r in records if (r["cell"], r["lag"]) == (experiment.cell_name, experiment.lag)]
-    return len(mine) == len(PHASES) * experiment.config.seeds
+    """Whether all records of an experiment are there; one that failed is tried again."""
+    mine = pick(records, cell=experiment.cell_name, lag=experiment.lag)
+    return len(mine) == len(PHASES) * experiment.config.seeds and all(r["status"] in MEASURED for r in mine)
 
 
 def pick(records: Sequence[Record], **wanted: Any) -> list[Record]:
@@ -118,12 +124,15 @@ class Row:
     """Share of training steps at which clipping engaged."""
     loss: float | None
     """Median loss over the last tenth of training."""
+    failure: str | None
+    """Why there are no numbers, if the experiment failed."""
 
 
 def make_row(records: Sequence[Record], cell: str, phase: str, lag: int) -> Row:
     mine = pick(records, cell=cell, phase=phase, lag=lag)
     ratio = values(mine, "log10_norm_ratio")
-    ok = np.array([record["status"] == "ok" for record in mine])
+    statuses = [record["status"] for record in mine]
+    ok = np.array([status == "ok" for status in statuses])
     clipped = loss = None
     if phase != "initial":
         clipped = float(values(mine, "training", "clipped_share").mean())
@@ -140,4 +149,5 @@ def make_row(records: Sequence[Record], cell: str, phase: str, lag: int) -> Row:
         exploded=float(np.mean(~ok | (ratio > EXPLODED))),
         clipped=clipped,
         loss=loss,
+        failure=next((status for status in statuses if status not in MEASURED), None),
     )

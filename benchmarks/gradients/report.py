@@ -23,8 +23,8 @@ HOW_TO_READ = (
     "The half-life is the number of steps over which it halves; what lies much further back than that is not learned.",
     "The norm ratio compares the gradient at the largest lag with that at the end: "
     f"below 10^{VANISHED:.0f} it counts as vanished, above 10^{EXPLODED:.0f}, or not finite, as exploded.",
-    "For an LSTM dL/dc is the path through the cell state, which the forget gate alone scales; dL/dh is the path "
-    "through outputs and gates.",
+    "For an LSTM dL/dc_t is all that flows on from the cell state, through the forget gate and through what it makes "
+    "the gates do later; dL/dh_t is what enters through the output and the gates of the next step.",
     "Clipping bounds the whole gradient's length and keeps its direction: it stops explosion, and it cannot bring back "
     "what has vanished.",
 )
@@ -75,14 +75,15 @@ def write_report(folder: Path, records: Sequence[Record], config: Config, figure
             how_to_read=HOW_TO_READ,
             why=explain(),
             figures=[(Markup(_inline(svg)), CAPTIONS[name]) for name, svg in figures.items()],
-        )
+        ),
+        encoding="utf-8",
     )
     return path
 
 
 def _inline(svg: Path) -> str:
     """The svg element of a file, its ids made its own: several figures share one page."""
-    text = svg.read_text()
+    text = svg.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     for reference in ('id="', 'href="#', "url(#"):
         text = text.replace(reference, f"{reference}{svg.stem}-")
@@ -94,6 +95,8 @@ def _texts(row: Row, with_bands: bool) -> tuple[str, ...]:
         value = f"{base}{float(band.value):{digits}}"
         return f"{value} [{float(band.low):{digits}}, {float(band.high):{digits}}]" if with_bands else value
 
+    if row.failure is not None:
+        return (row.cell, row.phase, row.failure, *[""] * 6)
     return (
         row.cell,
         row.phase,

@@ -1,5 +1,6 @@
 """Why gradients vanish or explode, in numbers that the package computes."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -24,6 +25,17 @@ class Recurrence:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A gate that keeps the same share of the state at every step."""
+
+    bias: float
+    opening: float
+    """logistic(bias)."""
+    half_life: float
+    """In steps."""
+
+
+@dataclass(frozen=True)
 class Why:
     """The numbers of the explanation."""
 
@@ -39,6 +51,8 @@ class Why:
     """A random 3 x 3 matrix (numpy's RandomState(3))."""
     halved: Recurrence
     """Half of it: its largest singular value is above 1, its spectral radius below, and the gradient vanishes."""
+    gates: tuple[Gate, ...]
+    """Forget gates of an LSTM with no input but their bias, of 1 and of 5."""
 
 
 def explain() -> Why:
@@ -47,6 +61,7 @@ def explain() -> Why:
         **{name: float(number) for name, number in _scalars().items()},
         matrix=_recurrence(matrix),
         halved=_recurrence(0.5 * matrix),
+        gates=tuple(_gate(bias) for bias in (1.0, 5.0)),
     )
 
 
@@ -82,11 +97,28 @@ def _log_norms(w_h: Array) -> Array:
     return 0.5 * jax.nn.logsumexp(2 * norms.per_example.h, axis=1)
 
 
+LONG = 4096
+"""Steps after which only the largest eigenvalue counts."""
+
+
+@jax.jit
+def _log_spectral_norms(w_h: Array) -> Array:
+    """ln of the largest singular value of W, of its power LONG, and of its power 2 LONG."""
+    cell, params = _linear(w_h)
+    return flow.jacobian_norms(cell, params, jnp.zeros((2 * LONG, 1)), lags=[1, LONG, 2 * LONG]).log_spectral
+
+
 def _recurrence(matrix: np.ndarray) -> Recurrence:
-    log_norms = np.asarray(_log_norms(jnp.asarray(matrix, jnp.float32)))
+    w_h = jnp.asarray(matrix, jnp.float32)
+    log_norms, (one, long, twice) = np.asarray(_log_norms(w_h)), np.asarray(_log_spectral_norms(w_h))
     return Recurrence(
-        spectral_radius=float(np.abs(np.linalg.eigvals(matrix)).max()),
-        largest_singular_value=float(np.linalg.norm(matrix, 2)),
-        norm_after_20=float(np.exp(log_norms[0]) / 2),
-        factor=float(np.exp(log_norms[0] - log_norms[1])),
+        spectral_radius=math.exp((twice - long) / LONG),  # Gelfand's formula
+        largest_singular_value=math.exp(one),
+        norm_after_20=math.exp(log_norms[0]) / 2,
+        factor=math.exp(log_norms[0] - log_norms[1]),
     )
+
+
+def _gate(bias: float) -> Gate:
+    opening = jax.nn.sigmoid(bias)
+    return Gate(bias, float(opening), float(flow.half_life(-jnp.log(opening))))

@@ -43,7 +43,12 @@ def gradient_norms(cell: torch.nn.RNNCellBase, xs: torch.Tensor) -> dict[str, to
     }
 
 
-def make_runner(name: str, params: list[Any], xs: np.ndarray) -> Callable[[], list[dict[str, torch.Tensor]]]:
-    """A function that measures every seed: `params` a list, `xs` `[seeds, time, batch, features]`."""
+def make_runner(name: str, params: list[Any], xs: np.ndarray) -> Callable[[int], list[dict[str, torch.Tensor]]]:
+    """A function of the number of threads that measures every seed: `params` a list, `xs` `[seeds, time, ...]`."""
     cells, inputs = [make_cell(name, each) for each in params], torch.tensor(xs)
-    return lambda: [gradient_norms(cell, x) for cell, x in zip(cells, inputs, strict=True)]
+
+    def run(threads: int) -> list[dict[str, torch.Tensor]]:
+        torch.set_num_threads(threads)
+        return [gradient_norms(cell, x) for cell, x in zip(cells, inputs, strict=True)]
+
+    return run
