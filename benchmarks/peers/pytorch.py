@@ -38,7 +38,9 @@ def gradient_norms(cell: torch.nn.RNNCellBase, xs: torch.Tensor) -> dict[str, to
     states[-1][0].square().sum().backward()
     parts = zip(*states, strict=True)
     return {
-        name: torch.stack([torch.zeros(size) if part.grad is None else part.grad for part in over_time]).norm(dim=-1)
+        name: torch.stack([torch.zeros(size) if part.grad is None else part.grad for part in over_time])
+        .double()
+        .norm(dim=-1)
         for name, over_time in zip(("h", "c"), parts, strict=False)
     }
 
