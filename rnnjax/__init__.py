@@ -1,45 +1,9 @@
 """Recurrent neural networks in JAX, as pure functions, and instruments that show what they remember."""
 
 from rnnjax import cells, flow, initializers, models, tasks, train
-from rnnjax.cells import (
-    CELLS,
-    GRU,
-    LSTM,
-    Cell,
-    Elman,
-    ElmanParams,
-    GRUParams,
-    GRUResetBefore,
-    GRUResetBeforeParams,
-    HiddenCarry,
-    LSTMCarry,
-    LSTMParams,
-    PointwiseCell,
-)
+from rnnjax.cells import *  # noqa: F403
 from rnnjax.scan import unroll
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CELLS",
-    "GRU",
-    "LSTM",
-    "Cell",
-    "Elman",
-    "ElmanParams",
-    "GRUParams",
-    "GRUResetBefore",
-    "GRUResetBeforeParams",
-    "HiddenCarry",
-    "LSTMCarry",
-    "LSTMParams",
-    "PointwiseCell",
-    "__version__",
-    "cells",
-    "flow",
-    "initializers",
-    "models",
-    "tasks",
-    "train",
-    "unroll",
-]
+__all__ = ["__version__", "cells", "flow", "initializers", "models", "tasks", "train", "unroll", *cells.__all__]

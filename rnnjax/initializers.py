@@ -73,6 +73,46 @@ class Identity:
         return self.scale * jnp.eye(rows, columns, dtype=dtype)
 
 
+@dataclass(frozen=True)
+class Rotations:
+    """Block-diagonal of 2 x 2 rotations by angles from U[-pi, pi]: a random diagonal unitary matrix, in real numbers.
+
+    Every eigenvalue has magnitude 1 and an angle of its own. (Arjovsky et al. 2016; Henaff et al. 2016.)
+    """
+
+    def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        _check_matrix(self, shape)
+        size = shape[0]
+        if shape[1] != size:
+            raise ValueError(f"Rotations is for square matrices, got shape {tuple(shape)}")
+        angle = jnp.repeat(jax.random.uniform(key, (-(-size // 2),), dtype, -math.pi, math.pi), 2)[:size]
+        even = jnp.arange(size) % 2 == 0
+        # An odd size leaves one unit over, which keeps its value.
+        alone = jnp.arange(size) == size - 1 if size % 2 else jnp.zeros(size, bool)
+        cosine, sine = jnp.where(alone, 1, jnp.cos(angle)), jnp.where(alone, 0, jnp.sin(angle))
+        above = jnp.where(even, sine, 0)[: size - 1]
+        return jnp.diag(cosine) + jnp.diag(above, 1) - jnp.diag(above, -1)
+
+
+@dataclass(frozen=True)
+class Chrono:
+    """ln U[1, max_lag - 1], the bias of a gate that keeps its state over lags up to `max_lag`.
+
+    An LSTM takes it as its `forget_bias` and gives its input gate the negative; a GRU as its `update_bias`.
+
+    Source: C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", 2018 (arXiv:1804.11188), equation 16.
+    """
+
+    max_lag: float
+
+    def __post_init__(self) -> None:
+        if not self.max_lag >= 2:
+            raise ValueError(f"max_lag must be at least 2, got {self.max_lag}")
+
+    def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        return jnp.log(jax.random.uniform(key, shape, dtype, 1, self.max_lag - 1))
+
+
 def _check_matrix(initializer: Initializer, shape: Sequence[int]) -> None:
     if len(shape) != 2:
         raise ValueError(f"{type(initializer).__name__} is for matrices, got shape {tuple(shape)}: not for biases")

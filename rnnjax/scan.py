@@ -5,7 +5,7 @@ values that the backward passes of `rnnjax.flow` start from.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, output_dtype
+from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_inputs, check_lengths, check_params
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
@@ -30,6 +31,7 @@ def unroll(
     lengths: Int[ArrayLike, "*batch"] | None = None,
     reverse: bool = False,
     unroll: int = 1,
+    kernel: Literal["auto", "scan", "parallel"] = "auto",
 ) -> tuple[Carry, Float[Array, "time *batch hidden_size"]]:
     """Runs a cell over a sequence, and equals this loop (with `reverse`, over `t` from the last step to the first):
 
@@ -45,19 +47,42 @@ def unroll(
             zero, whatever the padding holds (NaN included); with `reverse`, the padding comes first and is passed over.
         reverse: run from the last step to the first; outputs stay at the time of their inputs.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
+        kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
+            recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU); "auto" takes "scan".
 
     Returns:
         The final carry, and the outputs `[time, batch, hidden_size]`.
 
     Raises:
         TypeError: `xs` or `lengths` of the wrong kind (integer inputs want one-hot encoding or an embedding first).
-        ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range.
+        ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
+            kernel that does not exist or cannot run this cell.
     """
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     xs, carry, valid = prepare(cell, params, xs, carry, lengths)
     zs = cell.project(params, xs)
+    if kernel == "parallel":
+        return _in_parallel(cell, params, xs, zs, carry, valid, reverse)
     step = masked_step(cell, params, output_dtype(params, xs))
     # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
     return lax.scan(step, carry, (zs, valid), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True)
+
+
+KERNELS = ("auto", "scan", "parallel")
+
+
+def _in_parallel(
+    cell: Cell[Params, Carry], params: Params, xs: Array, zs: Any, carry: Carry, valid: Any, reverse: bool
+) -> tuple[Carry, Array]:
+    if not isinstance(cell, ParallelCell):
+        raise ValueError(f'kernel "parallel" needs a linear recurrence, and {type(cell).__name__} is none: use "scan"')
+    if reverse:
+        zs, valid = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid))
+    carries = cell.carries(params, zs, carry, None if valid is None else valid[..., None])
+    ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
+    ys = select(valid, ys, jnp.zeros_like(ys))
+    return jax.tree.map(lambda leaf: leaf[-1], carries), ys[::-1] if reverse else ys
 
 
 class Trajectory(NamedTuple):

@@ -1,5 +1,10 @@
 """What all tests share."""
 
+import os
+
+# Most of the time goes into compilation: LLVM's optimisations change nothing that is tested here.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import jax
 import pytest
 

@@ -13,21 +13,26 @@ KEY = jax.random.key(0)
 SCALE, HIDDEN, INPUTS = 1.3, 32, 20
 
 
-def drawn(name, dtype="float32"):
-    return jax.device_get(init(rnnjax.CELLS[name](HIDDEN, recurrent_init=Orthogonal(SCALE)), INPUTS, dtype))
+def cells_with(*settings):
+    """The names of the cells that have these settings."""
+    return [name for name in rnnjax.CELLS if set(settings) <= set(vars(rnnjax.CELLS[name](1)))]
 
 
-@pytest.mark.parametrize("name", rnnjax.CELLS)
+def drawn(name, dtype="float32", **settings):
+    return jax.device_get(init(rnnjax.CELLS[name](HIDDEN, **settings), INPUTS, dtype))
+
+
+@pytest.mark.parametrize("name", [name for name in cells_with("recurrent_init") if name != "lstm-1997"])
 def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
-    w_h = drawn(name).w_h
+    w_h = drawn(name, recurrent_init=Orthogonal(SCALE)).w_h
     blocks = np.split(w_h, w_h.shape[1] // HIDDEN, 1)
     for block in blocks:
-        np.testing.assert_allclose(block @ block.T, SCALE**2 * np.eye(HIDDEN), atol=1e-5)
+        np.testing.assert_allclose(block @ block.T, SCALE**2 * np.eye(len(block)), atol=1e-5)
     for other in blocks[1:]:
         assert np.abs(blocks[0] - other).max() > 0.1  # each drawn by itself
 
 
-@pytest.mark.parametrize("name", rnnjax.CELLS)
+@pytest.mark.parametrize("name", [name for name in cells_with("input_init") if name != "lstm-1997"])
 def test_input_weights_are_glorot_gate_by_gate_and_biases_zero(name):
     """The fans are those of one gate: over all gates at once the bound would be too small."""
     params = drawn(name)
@@ -35,8 +40,13 @@ def test_input_weights_are_glorot_gate_by_gate_and_biases_zero(name):
     for block in np.split(params.w_x, params.w_x.shape[1] // HIDDEN, 1):
         assert 0.98 * bound < np.abs(block).max() <= bound
         np.testing.assert_allclose(block.var(), bound**2 / 3, rtol=0.15)
-    biases = np.concatenate([leaf for leaf in params if leaf.ndim == 1])
-    assert sorted(set(biases.tolist())) == ([0, 1] if name == "lstm" else [0])
+    assert sorted(set(params.b.tolist())) == ([0, 1] if name in cells_with("forget_bias") else [0])
+
+
+def test_weights_of_1997_are_uniform():
+    params = drawn("lstm-1997")
+    assert 0.099 < max(np.abs(leaf).max() for leaf in params) <= 0.1
+    assert not np.any(params.b)
 
 
 @pytest.mark.parametrize("name", rnnjax.CELLS)
@@ -56,7 +66,7 @@ def test_forget_bias_is_added_to_the_drawn_bias_of_f_alone():
 
 
 def test_uniform_without_a_bound_is_that_of_pytorch():
-    params = init(rnnjax.GRU(16, Uniform(), Uniform(), Uniform()), 50)
+    params = init(rnnjax.GRU(16, input_init=Uniform(), recurrent_init=Uniform(), bias_init=Uniform()), 50)
     assert all(np.abs(leaf).max() <= 0.25 and np.any(leaf) for leaf in params)
     assert np.abs(params.w_x).max() > 0.98 * 0.25
     np.testing.assert_allclose(np.var(params.w_x), 0.25**2 / 3, rtol=0.1)
@@ -75,8 +85,7 @@ def test_identity_scales_the_unit_matrix():
     np.testing.assert_array_equal(Identity(0.5)(KEY, (2, 3), jnp.float32), [[0.5, 0, 0], [0, 0.5, 0]])
 
 
-@pytest.mark.parametrize("name", rnnjax.CELLS)
+@pytest.mark.parametrize("name", cells_with("bias_init"))
 def test_any_function_of_the_signature_serves(name):
     cell = rnnjax.CELLS[name](4, bias_init=jax.nn.initializers.constant(0.25))
-    biases = np.concatenate([leaf for leaf in init(cell, 3) if leaf.ndim == 1])
-    assert set(biases.tolist()) == ({0.25, 1.25} if name == "lstm" else {0.25})
+    assert set(init(cell, 3).b.tolist()) == ({0.25, 1.25} if name in cells_with("forget_bias") else {0.25})

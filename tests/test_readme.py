@@ -7,6 +7,7 @@ from benchmarks.gradients import compare
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.report import markdown_table
 from benchmarks.results import read_records
+from rnnjax.cells import summary
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -36,6 +37,11 @@ def test_comparison_is_that_of_the_records():
     records = read_records(REPOSITORY / path)
     assert table == compare.markdown_table(records)
     assert "+changes" not in records[0]["environment"]["commit"]
+
+
+def test_cells_are_those_of_the_registry():
+    (table,) = re.findall(r"<!-- cells -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
+    assert table == summary.markdown_table(), "update it: python -m rnnjax.cells.summary"
 
 
 def test_links_lead_somewhere():

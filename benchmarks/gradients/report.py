@@ -41,7 +41,7 @@ def print_table(console: Console, records: Sequence[Record], config: Config) -> 
     title = f"Gradient norms over a lag of {lag} steps: {config.task}, {config.seeds} seeds, medians"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("cell", "when") else "right")
+        table.add_column(heading, justify="left" if heading in ("cell", "when") else "right", overflow="fold")
     for cell in config.cells:
         for phase in PHASES:
             texts = _texts(make_row(records, cell, phase, lag), with_bands=False)

@@ -41,6 +41,11 @@ class Cell(abc.ABC, Generic[Params, Carry]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_size", check_size("hidden_size", self.hidden_size))
 
+    @property
+    def output_size(self) -> int:
+        """The size of the outputs: `hidden_size` unless the cell says otherwise."""
+        return self.hidden_size
+
     @abc.abstractmethod
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> Params:
         """Draws the parameters for inputs of `input_size` features."""
@@ -61,7 +66,7 @@ class Cell(abc.ABC, Generic[Params, Carry]):
     def advance(self, params: Params, carry: Carry, z: Any) -> Carry:
         """The sequential rest of a step: the next carry, from this one and the projected input `z`."""
 
-    def output(self, params: Params, carry: Carry, z: Any) -> Float[Array, "*batch hidden_size"]:
+    def output(self, params: Params, carry: Carry, z: Any) -> Float[Array, "*batch output_size"]:
         """The output that goes with a step's new carry: its hidden state `h` unless the cell says otherwise."""
         return carry.h  # type: ignore[attr-defined]
 
@@ -88,9 +93,14 @@ class AffineParams(Protocol):
     @property
     def w_x(self) -> Float[Array, "input_size gates*hidden_size"]: ...
     @property
-    def w_h(self) -> Float[Array, "hidden_size gates*hidden_size"]: ...
-    @property
     def b(self) -> Float[Array, "gates*hidden_size"]: ...
+
+
+class PointwiseParams(AffineParams, Protocol):
+    """What the parameters of a `PointwiseCell` have."""
+
+    @property
+    def w_h(self) -> Float[Array, "hidden_size gates*hidden_size"]: ...
 
 
 class HasHidden(Protocol):
@@ -101,13 +111,14 @@ class HasHidden(Protocol):
 
 
 AffineParamsT = TypeVar("AffineParamsT", bound=AffineParams)
+PointwiseParamsT = TypeVar("PointwiseParamsT", bound=PointwiseParams)
 HasHiddenT = TypeVar("HasHiddenT", bound=HasHidden)
 
 
 class AffineCell(Cell[AffineParamsT, HasHiddenT]):
     """A cell whose input enters as `x_t w_x + b`, and whose carry holds vectors of `hidden_size`.
 
-    Parameters are a NamedTuple with `w_x`, `w_h`, `b`, and any further vectors; the carry is the NamedTuple
+    Parameters are a NamedTuple with `w_x`, `b` and whatever else; the carry is the NamedTuple
     `carry_type`, with a field `h`.
     """
 
@@ -124,29 +135,33 @@ class AffineCell(Cell[AffineParamsT, HasHiddenT]):
         return matmul(xs, params.w_x) + params.b
 
 
-class PointwiseCell(AffineCell[AffineParamsT, HasHiddenT]):
-    """A cell that is one matrix product of `h` and, after it, elementwise arithmetic:
+class PointwiseCell(AffineCell[PointwiseParamsT, HasHiddenT]):
+    """A cell that is one matrix product of `h` and, after it, arithmetic within each example:
 
         carry_t = pointwise(params, zx = x_t w_x + b, zh = h_(t-1) w_h, carry_(t-1))
 
     `pointwise` may read every parameter but the two matrices, which a kernel keeps to itself.
     """
 
-    def recur(self, params: AffineParamsT, carry: HasHiddenT) -> Float[Array, "*batch gates"]:
-        """The product of the hidden state and the recurrent weights, `zh`."""
-        return matmul(carry.h, params.w_h)
+    def recurrent_input(self, carry: HasHiddenT) -> Float[Array, "*batch inputs"]:
+        """What the recurrent weights multiply: the hidden state unless the cell says otherwise."""
+        return carry.h
+
+    def recur(self, params: PointwiseParamsT, carry: HasHiddenT) -> Float[Array, "*batch gates"]:
+        """The product with the recurrent weights, `zh`."""
+        return matmul(self.recurrent_input(carry), params.w_h)
 
     @abc.abstractmethod
     def pointwise(
         self,
-        params: AffineParamsT,
+        params: PointwiseParamsT,
         zx: Float[Array, "*batch gates"],
         zh: Float[Array, "*batch gates"],
         carry: HasHiddenT,
     ) -> HasHiddenT:
         """The elementwise rest: the next carry."""
 
-    def advance(self, params: AffineParamsT, carry: HasHiddenT, z: Array) -> HasHiddenT:
+    def advance(self, params: PointwiseParamsT, carry: HasHiddenT, z: Array) -> HasHiddenT:
         return self.pointwise(params, z, self.recur(params, carry), carry)
 
 

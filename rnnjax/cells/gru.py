@@ -17,6 +17,7 @@ from rnnjax.cells.base import (
     matmul,
     squash_gates,
 )
+from rnnjax.cells.lstm import ForgetBias, draw_forget_bias
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 
@@ -29,6 +30,12 @@ class GRUParams(NamedTuple):
     b_h: Float[Array, "hidden_size"]
 
 
+def add_update_bias(bias: ForgetBias, key: Array, b: Float[Array, "3*hidden_size"]) -> Float[Array, "3*hidden_size"]:
+    """The biases of r, z, n with that of z raised."""
+    size = len(b) // 3
+    return b.at[size : 2 * size].add(draw_forget_bias(bias, key, (size,), b.dtype))
+
+
 @dataclass(frozen=True)
 class GRU(PointwiseCell[GRUParams, HiddenCarry]):
     """GRU with the reset gate after the product, as in PyTorch, cuDNN and Keras (reset_after=True):
@@ -38,13 +45,15 @@ class GRU(PointwiseCell[GRUParams, HiddenCarry]):
         n    = tanh(zx_n + r * (zh_n + b_h))
         h_t  = z * h_(t-1) + (1 - z) * n,    y_t = h_t
 
-    The recurrent biases of r and z would only add to `b`; that of n would not, and is `b_h`. Parameters:
+    The recurrent biases of r and z would only add to `b`; that of n would not, and is `b_h`. `update_bias`, a number or
+    `initializers.Chrono(max_lag)`, is added to the drawn bias of z, the share of the state that is kept. Parameters:
     3 * (input_size + hidden_size + 1) * hidden_size + hidden_size.
 
     Source: K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014 (arXiv:1406.1078v1).
     """
 
     hidden_size: int
+    update_bias: ForgetBias = 0.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -52,6 +61,7 @@ class GRU(PointwiseCell[GRUParams, HiddenCarry]):
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> GRUParams:
         key, key_n = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 3, dtype)
+        b = add_update_bias(self.update_bias, jax.random.fold_in(key_n, 1), b)
         return GRUParams(w_x, w_h, b, draw_gates(self.bias_init, key_n, (self.hidden_size,), 1, dtype))
 
     def pointwise(self, params: GRUParams, zx: Array, zh: Array, carry: HiddenCarry) -> HiddenCarry:
@@ -78,19 +88,21 @@ class GRUResetBefore(AffineCell[GRUResetBeforeParams, HiddenCarry]):
         n    = tanh(zx_n + (r * h_(t-1)) w_h_n)
         h_t  = z * h_(t-1) + (1 - z) * n,    y_t = h_t
 
-    The second product waits for r, so this cell has no `pointwise`. Parameters:
+    The second product waits for r, so this cell has no `pointwise`. `update_bias` as for `GRU`. Parameters:
     3 * (input_size + hidden_size + 1) * hidden_size.
 
     Source: K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014 (arXiv:1406.1078v3).
     """
 
     hidden_size: int
+    update_bias: ForgetBias = 0.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> GRUResetBeforeParams:
-        return GRUResetBeforeParams(*draw_weights(self, key, input_size, 3, dtype))
+        w_x, w_h, b = draw_weights(self, key, input_size, 3, dtype)
+        return GRUResetBeforeParams(w_x, w_h, add_update_bias(self.update_bias, jax.random.fold_in(key, 1), b))
 
     def advance(self, params: GRUResetBeforeParams, carry: HiddenCarry, z: Array) -> HiddenCarry:
         split = 2 * self.hidden_size

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from rnnjax.cells.base import PointwiseCell, draw_weights, squash_gates
-from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
+from rnnjax.initializers import Chrono, Glorot, Initializer, Orthogonal, Zeros
 
 
 class LSTMParams(NamedTuple):
@@ -26,6 +27,22 @@ class LSTMCarry(NamedTuple):
     c: Float[Array, "*batch hidden_size"]
 
 
+ForgetBias = float | Chrono
+"""What a cell adds to the drawn bias of the gate that keeps its state."""
+
+
+def draw_forget_bias(bias: ForgetBias, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    return bias(key, shape, dtype) if isinstance(bias, Chrono) else jnp.full(shape, bias, dtype)
+
+
+def add_forget_bias(bias: ForgetBias, key: Array, b: Float[Array, "4*hidden_size"]) -> Float[Array, "4*hidden_size"]:
+    """The biases of i, f, g, o with that of f raised; by `Chrono`, and that of i lowered as much."""
+    size = len(b) // 4
+    extra = draw_forget_bias(bias, key, (size,), b.dtype)
+    b = b.at[size : 2 * size].add(extra)
+    return b.at[:size].add(-extra) if isinstance(bias, Chrono) else b
+
+
 @dataclass(frozen=True)
 class LSTM(PointwiseCell[LSTMParams, LSTMCarry]):
     """LSTM with forget gate:
@@ -34,7 +51,8 @@ class LSTM(PointwiseCell[LSTMParams, LSTMCarry]):
         c_t = f * c_(t-1) + i * g
         h_t = o * tanh(c_t),    y_t = h_t
 
-    `forget_bias` is added to the drawn bias of f: 1 as in Jozefowicz et al. 2015, section 2.2. Parameters:
+    `forget_bias` is added to the drawn bias of f: 1 as in Jozefowicz et al. 2015, section 2.2, or
+    `initializers.Chrono(max_lag)`, whose negative goes to the bias of i. Parameters:
     4 * (input_size + hidden_size + 1) * hidden_size.
 
     Source: S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997; forget gate:
@@ -44,15 +62,14 @@ class LSTM(PointwiseCell[LSTMParams, LSTMCarry]):
     carry_type = LSTMCarry
 
     hidden_size: int
-    forget_bias: float = 1.0
+    forget_bias: ForgetBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LSTMParams:
         w_x, w_h, b = draw_weights(self, key, input_size, 4, dtype)
-        b = b.at[self.hidden_size : 2 * self.hidden_size].add(self.forget_bias)
-        return LSTMParams(w_x, w_h, b)
+        return LSTMParams(w_x, w_h, add_forget_bias(self.forget_bias, jax.random.fold_in(key, 1), b))
 
     def pointwise(self, params: LSTMParams, zx: Array, zh: Array, carry: LSTMCarry) -> LSTMCarry:
         i, f, g, o = squash_gates(zx + zh, "ssts")

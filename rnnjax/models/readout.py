@@ -18,7 +18,7 @@ class ReadoutParams(NamedTuple):
     """Weights of `Readout`: those of the cell, and the linear map after it."""
 
     cell: Any
-    w: Float[Array, "hidden_size outputs"]
+    w: Float[Array, "cell_outputs outputs"]
     b: Float[Array, "outputs"]
 
 
@@ -37,10 +37,10 @@ class Readout:
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> ReadoutParams:
         key_cell, key_w = jax.random.split(key)
-        w = jax.nn.initializers.glorot_uniform()(key_w, (self.cell.hidden_size, self.output_size), dtype)
+        w = jax.nn.initializers.glorot_uniform()(key_w, (self.cell.output_size, self.output_size), dtype)
         return ReadoutParams(self.cell.init(key_cell, input_size, dtype), w, jnp.zeros(self.output_size, dtype))
 
-    def read(self, params: ReadoutParams, ys: Float[Array, "*batch hidden_size"]) -> Float[Array, "*batch outputs"]:
+    def read(self, params: ReadoutParams, ys: Float[Array, "*batch cell_outputs"]) -> Float[Array, "*batch outputs"]:
         """The readout alone, of outputs of the cell."""
         return ys @ params.w + params.b
 

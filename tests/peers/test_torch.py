@@ -82,3 +82,30 @@ def test_outputs_gradients_and_norms(name):
         # Torch keeps no gradient of a last cell state that nothing reads.
         theirs = [np.zeros((BATCH, HIDDEN)) if leaf.grad is None else leaf.grad[0].numpy() for leaf in kept]
         np.testing.assert_allclose(np.exp(component[1:]), np.linalg.norm(theirs, axis=-1), rtol=1e-12)
+
+
+def test_projected_lstm():
+    """nn.LSTM with proj_size: outputs, both final states and all gradients."""
+    torch.manual_seed(0)
+    layer = torch.nn.LSTM(INPUTS, HIDDEN, proj_size=3, dtype=torch.float64)
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    xs = torch.randn(TIME, BATCH, INPUTS, dtype=torch.float64, requires_grad=True)
+    ys, (h, c) = layer(xs)
+    (ys.square().sum() + c.sum()).backward()
+
+    cell = rnnjax.ProjectedLSTM(HIDDEN, projection_size=3)
+    w_x, w_h, b_x, b_h, w_p = (jnp.asarray(weight.detach().numpy()) for weight in layer.parameters())
+    params = rnnjax.ProjectedLSTMParams(w_x.T, w_h.T, b_x + b_h, w_p.T)
+
+    def loss(params, xs):
+        final, ys = rnnjax.unroll(cell, params, xs)
+        return jnp.square(ys).sum() + final.c.sum(), (ys, final)
+
+    (_, got), (g_params, g_xs) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+        params, jnp.asarray(xs.detach().numpy())
+    )
+    assert relative_error(got, [ys.detach(), h[0].detach(), c[0].detach()]) < 1e-12
+    w_x, w_h, b_x, _, w_p = (weight.grad.numpy() for weight in layer.parameters())
+    assert relative_error(list(g_params), [w_x.T, w_h.T, b_x, w_p.T]) < 1e-12
+    assert relative_error(g_xs, xs.grad.numpy()) < 1e-12
