@@ -90,3 +90,15 @@ def check_lengths(lengths: ArrayLike, time: int, batch_shape: tuple[int, ...]) -
         if low < 0 or high > time:
             raise ValueError(f"lengths must be from 0 to {time}, the time steps of xs, got {low} to {high}")
     return lengths
+
+
+def check_flags(name: str, flags: ArrayLike | None, time: int, batch_shape: tuple[int, ...]) -> Array | None:
+    """`flags` as an array, if they are booleans, one a step of every sequence."""
+    if flags is None:
+        return None
+    flags = jnp.asarray(flags)
+    if flags.dtype != bool:
+        raise TypeError(f"{name} must be booleans, got {flags.dtype}")
+    if flags.shape != (time, *batch_shape):
+        raise ValueError(f"{name} has shape {flags.shape}, but time and batch of xs have shape {(time, *batch_shape)}")
+    return flags

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.cells.linear import ParallelCell
-from rnnjax.checks import check_carry, check_inputs, check_lengths, check_params
+from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
@@ -29,6 +29,8 @@ def unroll(
     carry: Carry | None = None,
     *,
     lengths: Int[ArrayLike, "*batch"] | None = None,
+    mask: Bool[ArrayLike, "time *batch"] | None = None,
+    resets: Bool[ArrayLike, "time *batch"] | None = None,
     reverse: bool = False,
     unroll: int = 1,
     kernel: Literal["auto", "scan", "parallel"] = "auto",
@@ -45,6 +47,10 @@ def unroll(
         carry: the carry before the first step; `cell.initial_carry` if None. Cast to the carry's declared dtype.
         lengths: the number of real steps of every sequence, 0 to time. Past it the carry stays as it is and outputs are
             zero, whatever the padding holds (NaN included); with `reverse`, the padding comes first and is passed over.
+        mask: True for real steps, False for those to pass over, anywhere in the sequence, as `lengths` does at its end;
+            with both, a step has to be real by both.
+        resets: True where a new sequence begins. The step starts from `cell.initial_carry`, and nothing crosses the
+            border between it and the step before, with `reverse` neither.
         reverse: run from the last step to the first; outputs stay at the time of their inputs.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
         kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
@@ -60,26 +66,40 @@ def unroll(
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
-    xs, carry, valid = prepare(cell, params, xs, carry, lengths)
+    xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
+    resets = check_flags("resets", resets, len(xs), xs.shape[1:-1])
+    if resets is not None and reverse:  # in reverse, the step before the border is the one that comes after it
+        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
     zs = cell.project(params, xs)
     if kernel == "parallel":
-        return _in_parallel(cell, params, xs, zs, carry, valid, reverse)
+        return _in_parallel(cell, params, xs, zs, carry, valid, resets, reverse)
     step = masked_step(cell, params, output_dtype(params, xs))
+    fresh = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
+
+    def body(carry: Carry, inputs: tuple[Any, Any, Any]) -> tuple[Carry, Array]:
+        z, valid, reset = inputs
+        if reset is not None:
+            carry = select(reset, fresh, carry)
+        return step(carry, (z, valid))
+
     # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
-    return lax.scan(step, carry, (zs, valid), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True)
+    return lax.scan(
+        body, carry, (zs, valid, resets), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True
+    )
 
 
 KERNELS = ("auto", "scan", "parallel")
 
 
 def _in_parallel(
-    cell: Cell[Params, Carry], params: Params, xs: Array, zs: Any, carry: Carry, valid: Any, reverse: bool
+    cell: Cell[Params, Carry], params: Params, xs: Array, zs: Any, carry: Carry, valid: Any, resets: Any, reverse: bool
 ) -> tuple[Carry, Array]:
     if not isinstance(cell, ParallelCell):
         raise ValueError(f'kernel "parallel" needs a linear recurrence, and {type(cell).__name__} is none: use "scan"')
     if reverse:
-        zs, valid = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid))
-    carries = cell.carries(params, zs, carry, None if valid is None else valid[..., None])
+        zs, valid, resets = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid, resets))
+    column = jax.tree.map(lambda flags: flags[..., None], (valid, resets))
+    carries = cell.carries(params, zs, carry, *column)
     ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
     ys = select(valid, ys, jnp.zeros_like(ys))
     return jax.tree.map(lambda leaf: leaf[-1], carries), ys[::-1] if reverse else ys
@@ -166,7 +186,12 @@ def vary_with(tree: T, like: Any) -> T:
 
 
 def prepare(
-    cell: Cell[Params, Carry], params: Params, xs: Array, carry: Carry | None, lengths: ArrayLike | None
+    cell: Cell[Params, Carry],
+    params: Params,
+    xs: Array,
+    carry: Carry | None,
+    lengths: ArrayLike | None,
+    mask: ArrayLike | None = None,
 ) -> tuple[Array, Carry, Bool[Array, "time *batch"] | None]:
     """Checks a sequence against the cell; returns the inputs, the carry to start from and the mask of real steps.
 
@@ -181,8 +206,9 @@ def prepare(
     check_inputs(cell, params, xs, "xs")
     batch_shape, dtype = xs.shape[1:-1], output_dtype(params, xs)
     carry = cell.initial_carry(batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
-    valid = None
+    valid = check_flags("mask", mask, len(xs), batch_shape)
     if lengths is not None:
         steps = jnp.arange(len(xs)).reshape((-1,) + (1,) * len(batch_shape))
-        valid = steps < jnp.asarray(check_lengths(lengths, len(xs), batch_shape))
+        within = steps < jnp.asarray(check_lengths(lengths, len(xs), batch_shape))
+        valid = within if valid is None else within & valid
     return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid

@@ -80,6 +80,13 @@ def test_sequences(entry, error, message, options):
     check(error, message, entry, **options)
 
 
+@pytest.mark.parametrize("name", ["mask", "resets"])
+def test_flags(name):
+    check(TypeError, f"{name} must be booleans, got int32", run, **{name: np.ones((5, 2), np.int32)})
+    message = rf"{name} has shape \(5,\), but time and batch of xs have shape \(5, 2\)"
+    check(ValueError, message, run, **{name: np.ones(5, bool)})
+
+
 def test_errors_come_before_tracing_too():
     check(ValueError, r"xs has 7 features, but .* 3", jax.jit(run), XS[..., [0] * 7])
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from rnnjax.cells.base import carry_dtype, matmul
-from rnnjax.cells.linear import ParallelCell, linear_scan
+from rnnjax.cells.linear import Flags, ParallelCell, linear_scan
 from rnnjax.checks import check_floating, check_size
 
 
@@ -112,12 +112,10 @@ class LRU(ParallelCell[LRUParams, LRUCarry]):
     def output(self, params: LRUParams, carry: LRUCarry, z: LRUInput) -> Float[Array, "*batch hidden_size"]:
         return matmul(carry.re, params.c_re) - matmul(carry.im, params.c_im) + z.skip
 
-    def carries(
-        self, params: LRUParams, zs: LRUInput, carry: LRUCarry, valid: Bool[Array, "time *batch 1"] | None
-    ) -> LRUCarry:
+    def carries(self, params: LRUParams, zs: LRUInput, carry: LRUCarry, valid: Flags, resets: Flags) -> LRUCarry:
         inputs = jax.lax.complex(zs.re, zs.im)
         factors = jnp.broadcast_to(jax.lax.complex(*_eigenvalues(params)), inputs.shape)
-        states = linear_scan(factors, inputs, jax.lax.complex(carry.re, carry.im), valid)
+        states = linear_scan(factors, inputs, jax.lax.complex(carry.re, carry.im), valid, resets)
         return LRUCarry(states.real, states.imag)
 
 

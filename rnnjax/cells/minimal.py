@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from rnnjax.cells.base import AffineCell, HiddenCarry, draw_gates, squash_gates
-from rnnjax.cells.linear import ParallelCell, log_linear_scan
+from rnnjax.cells.linear import Flags, ParallelCell, log_linear_scan
 from rnnjax.checks import check_floating, check_size
 from rnnjax.initializers import Glorot, Initializer, Zeros
 
@@ -65,12 +65,10 @@ class MinGRU(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams,
         (update,) = squash_gates(update, "s")
         return HiddenCarry(carry.h + update * (positive(n) - carry.h))
 
-    def carries(
-        self, params: MinimalParams, zs: Array, carry: HiddenCarry, valid: Bool[Array, "time *batch 1"] | None
-    ) -> HiddenCarry:
+    def carries(self, params: MinimalParams, zs: Array, carry: HiddenCarry, valid: Flags, resets: Flags) -> HiddenCarry:
         update, n = jnp.split(zs, 2, axis=-1)
         log_keep, log_update = -jax.nn.softplus(update), -jax.nn.softplus(-update)
-        return HiddenCarry(log_linear_scan(log_keep, log_update + log_positive(n), carry.h, valid))
+        return HiddenCarry(log_linear_scan(log_keep, log_update + log_positive(n), carry.h, valid, resets))
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,8 @@ class MinLSTM(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams
         (keep,) = squash_gates(jax.nn.softplus(-i) - jax.nn.softplus(-f), "s")  # f / (f + i)
         return HiddenCarry(positive(n) + keep * (carry.h - positive(n)))
 
-    def carries(
-        self, params: MinimalParams, zs: Array, carry: HiddenCarry, valid: Bool[Array, "time *batch 1"] | None
-    ) -> HiddenCarry:
+    def carries(self, params: MinimalParams, zs: Array, carry: HiddenCarry, valid: Flags, resets: Flags) -> HiddenCarry:
         f, i, n = jnp.split(zs, 3, axis=-1)
         difference = jax.nn.softplus(-f) - jax.nn.softplus(-i)
         log_keep, log_write = -jax.nn.softplus(difference), -jax.nn.softplus(-difference)
-        return HiddenCarry(log_linear_scan(log_keep, log_write + log_positive(n), carry.h, valid))
+        return HiddenCarry(log_linear_scan(log_keep, log_write + log_positive(n), carry.h, valid, resets))

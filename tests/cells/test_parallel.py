@@ -30,14 +30,18 @@ def draw(name, dtype="float64", time=TIME):
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", PARALLEL)
 def test_parallel_is_sequential(name, reverse):
-    """Carry, outputs and all gradients, with padding that must not be seen; a carry of any sign."""
+    """Carry, outputs and all gradients, with steps that must not be seen, borders, and a carry of any sign."""
     cell, params, xs, carry = draw(name)
-    xs = np.where(np.arange(TIME)[:, None, None] < LENGTHS[:, None], xs, np.nan)
+    random = np.random.RandomState(0)
+    mask, resets = random.rand(TIME, 4) < 0.8, random.rand(TIME, 4) < 0.2
+    xs = np.where(mask[..., None] & (np.arange(TIME)[:, None] < LENGTHS)[..., None], xs, np.nan)
 
     @partial(jax.jit, static_argnums=0)
     def outcome(kernel, *point):
         def loss(params, xs, carry):
-            final, ys = rnnjax.unroll(cell, params, xs, carry, lengths=LENGTHS, reverse=reverse, kernel=kernel)
+            final, ys = rnnjax.unroll(
+                cell, params, xs, carry, lengths=LENGTHS, mask=mask, resets=resets, reverse=reverse, kernel=kernel
+            )
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in (*final, ys)), (final, ys)
 
         return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(*point)

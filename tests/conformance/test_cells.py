@@ -111,6 +111,32 @@ def test_unroll_is_the_numpy_loop(name, reverse):
 
 @every_cell
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_mask_and_resets_are_the_numpy_loop(name, reverse):
+    """Steps passed over anywhere, whatever they hold, and borders that nothing crosses in either direction."""
+    case = draw(name)
+    random = np.random.RandomState(0)
+    mask, resets = random.rand(TIME, BATCH) < 0.7, random.rand(TIME, BATCH) < 0.3
+    xs = np.where(mask[..., None], case.xs, np.nan)
+    step = references.REFERENCES[name].step
+    got = jax.jit(partial(rnnjax.unroll, case.cell, reverse=reverse))(
+        case.params, xs, case.carry, mask=mask, resets=resets
+    )
+    for example in range(BATCH):
+        state = jax.tree.map(lambda leaf: leaf[example], case.carry)  # noqa: B023
+        ys = np.zeros((TIME, case.cell.output_size))
+        for t in reversed(range(TIME)) if reverse else range(TIME):
+            border = t + 1 if reverse else t
+            if border < TIME and resets[border, example]:
+                state = jax.tree.map(np.zeros_like, state)
+            if mask[t, example]:
+                state, ys[t] = step(case.params, state, xs[t, example])
+        mine = jax.tree.map(lambda leaf: leaf[example], got[0]), got[1][:, example]  # noqa: B023
+        chex.assert_trees_all_close(mine, (state, ys), rtol=1e-12, atol=1e-13)
+
+
+@every_cell
+@pytest.mark.usefixtures("x64")
 def test_ways_to_run_agree(name):
     """Step by step, without jit, in chunks with the carry handed on, and several steps an iteration."""
     cell, params, xs, carry = draw(name)
