@@ -33,8 +33,8 @@ def unroll(
     resets: Bool[ArrayLike, "time *batch"] | None = None,
     reverse: bool = False,
     unroll: int = 1,
-    kernel: Literal["auto", "scan", "parallel"] = "auto",
-) -> tuple[Carry, Float[Array, "time *batch hidden_size"]]:
+    kernel: Literal["scan", "parallel"] = "scan",
+) -> tuple[Carry, Float[Array, "time *batch output_size"]]:
     """Runs a cell over a sequence, and equals this loop (with `reverse`, over `t` from the last step to the first):
 
         for t in range(time):
@@ -50,17 +50,19 @@ def unroll(
         mask: True for real steps, False for those to pass over, anywhere in the sequence, as `lengths` does at its end;
             with both, a step has to be real by both.
         resets: True where a new sequence begins. The step starts from `cell.initial_carry`, and nothing crosses the
-            border between it and the step before, with `reverse` neither.
+            border between it and the step before, with `reverse` neither. A step that `mask` passes over still begins
+            a sequence; one past `lengths` does not.
         reverse: run from the last step to the first; outputs stay at the time of their inputs.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
         kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
-            recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU); "auto" takes "scan".
+            recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU).
 
     Returns:
-        The final carry, and the outputs `[time, batch, hidden_size]`.
+        The final carry, and the outputs `[time, batch, output_size]`.
 
     Raises:
-        TypeError: `xs` or `lengths` of the wrong kind (integer inputs want one-hot encoding or an embedding first).
+        TypeError: `xs`, `lengths`, `mask` or `resets` of the wrong kind (integer inputs want one-hot encoding or an
+            embedding first).
         ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
             kernel that does not exist or cannot run this cell.
     """
@@ -68,13 +70,15 @@ def unroll(
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
     resets = check_flags("resets", resets, len(xs), xs.shape[1:-1])
+    if resets is not None and lengths is not None:
+        resets = resets & within(xs, lengths)
     if resets is not None and reverse:  # in reverse, the step before the border is the one that comes after it
         resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    fresh = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
     zs = cell.project(params, xs)
     if kernel == "parallel":
-        return _in_parallel(cell, params, xs, zs, carry, valid, resets, reverse)
+        return _in_parallel(cell, params, xs, zs, carry, fresh, valid, resets, reverse)
     step = masked_step(cell, params, output_dtype(params, xs))
-    fresh = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
 
     def body(carry: Carry, inputs: tuple[Any, Any, Any]) -> tuple[Carry, Array]:
         z, valid, reset = inputs
@@ -88,18 +92,26 @@ def unroll(
     )
 
 
-KERNELS = ("auto", "scan", "parallel")
+KERNELS = ("scan", "parallel")
 
 
 def _in_parallel(
-    cell: Cell[Params, Carry], params: Params, xs: Array, zs: Any, carry: Carry, valid: Any, resets: Any, reverse: bool
+    cell: Cell[Params, Carry],
+    params: Params,
+    xs: Array,
+    zs: Any,
+    carry: Carry,
+    fresh: Carry,
+    valid: Any,
+    resets: Any,
+    reverse: bool,
 ) -> tuple[Carry, Array]:
     if not isinstance(cell, ParallelCell):
         raise ValueError(f'kernel "parallel" needs a linear recurrence, and {type(cell).__name__} is none: use "scan"')
     if reverse:
         zs, valid, resets = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid, resets))
-    column = jax.tree.map(lambda flags: flags[..., None], (valid, resets))
-    carries = cell.carries(params, zs, carry, *column)
+    columns = jax.tree.map(lambda flags: flags[..., None], (valid, resets))
+    carries = cell.carries(params, zs, carry, fresh, *columns)
     ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
     ys = select(valid, ys, jnp.zeros_like(ys))
     return jax.tree.map(lambda leaf: leaf[-1], carries), ys[::-1] if reverse else ys
@@ -125,7 +137,7 @@ def trajectory(
     carry: Carry | None = None,
     *,
     lengths: Int[ArrayLike, "*batch"] | None = None,
-) -> tuple[Carry, Float[Array, "time *batch hidden_size"], Trajectory]:
+) -> tuple[Carry, Float[Array, "time *batch output_size"], Trajectory]:
     """`unroll`, and beside the final carry and the outputs the intermediate values of every step."""
     xs, carry, valid = prepare(cell, params, xs, carry, lengths)
     zs = cell.project(params, xs)
@@ -208,7 +220,12 @@ def prepare(
     carry = cell.initial_carry(batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
     valid = check_flags("mask", mask, len(xs), batch_shape)
     if lengths is not None:
-        steps = jnp.arange(len(xs)).reshape((-1,) + (1,) * len(batch_shape))
-        within = steps < jnp.asarray(check_lengths(lengths, len(xs), batch_shape))
-        valid = within if valid is None else within & valid
+        valid = within(xs, lengths) if valid is None else within(xs, lengths) & valid
     return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
+
+
+def within(xs: Array, lengths: ArrayLike) -> Bool[Array, "time *batch"]:
+    """Whether a step comes before the end of its sequence."""
+    batch_shape = xs.shape[1:-1]
+    steps = jnp.arange(len(xs)).reshape((-1,) + (1,) * len(batch_shape))
+    return steps < jnp.asarray(check_lengths(lengths, len(xs), batch_shape))

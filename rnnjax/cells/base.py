@@ -72,7 +72,7 @@ class Cell(abc.ABC, Generic[Params, Carry]):
 
     def step(
         self, params: Params, carry: Carry, x: Float[Array, "*batch features"]
-    ) -> tuple[Carry, Float[Array, "*batch hidden_size"]]:
+    ) -> tuple[Carry, Float[Array, "*batch output_size"]]:
         """One time step: `(params, carry, x) -> (carry, y)`, for any leading batch shape.
 
         The carry out has the structure, shapes and dtypes of the carry in; `y` has the dtype of `x` and the

@@ -89,7 +89,7 @@ class LayerNormLSTM(_Normalised, PointwiseCell[LayerNormLSTMParams, LSTMCarry]):
     4 * (input_size + hidden_size + 2) * hidden_size + 2 * hidden_size.
 
     Source: J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016 (arXiv:1607.06450), with one norm of the
-    sum instead of one of each product, as in TensorFlow's LayerNormBasicLSTMCell.
+    sum instead of one of each product, gate by gate.
     """
 
     carry_type = LSTMCarry
@@ -125,7 +125,8 @@ class LayerNormGRU(_Normalised, AffineCell[LayerNormParams, HiddenCarry]):
     Each norm is that of one linear combination of input and state. Parameters:
     3 * (input_size + hidden_size + 2) * hidden_size.
 
-    Source: J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016 (arXiv:1607.06450).
+    Source: J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016 (arXiv:1607.06450), with one norm of the
+    sum instead of one of each product, and the reset gate before the product.
     """
 
     hidden_size: int

@@ -49,12 +49,12 @@ class LRU(ParallelCell[LRUParams, LRUCarry]):
         s_t = lambda * s_(t-1) + exp(log_gamma) * (x_t B),    lambda = exp(-exp(log_nu) + i exp(log_theta))
         y_t = Re(s_t C) + x_t D
 
-    |lambda| < 1 whatever the parameters. They start in the ring r_min <= |lambda| <= r_max with angles up to
-    `max_phase`, and gamma = sqrt(1 - |lambda|^2). Nonlinear layers belong around it. Parameters:
-    3 * hidden_size + 3 * input_size * hidden_size + 2 * hidden_size^2.
+    |lambda| < 1 whatever the parameters, up to rounding. They start in the ring r_min <= |lambda| <= r_max with angles
+    up to `max_phase`, and gamma = sqrt(1 - |lambda|^2). Nonlinear layers belong around it. Parameters:
+    3 * hidden_size + 3 * input_size * hidden_size + 2 * hidden_size**2.
 
     Source: A. Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", 2023 (arXiv:2303.06349),
-    section 3, with D a matrix: input and output sizes may differ.
+    section 3, with D a matrix N(0, 1 / input_size), so that input and output sizes may differ.
     """
 
     hidden_size: int
@@ -74,22 +74,22 @@ class LRU(ParallelCell[LRUParams, LRUCarry]):
         check_floating("dtype", dtype)
         size, wide = self.hidden_size, carry_dtype(dtype)
         keys = jax.random.split(key, 7)
-        # Uniform in the area of the ring; its edges are kept away from 0 and 1, whose logarithms do not exist.
+        # 1 - |lambda|^2, uniform in the area of the ring; its edges, without a logarithm, are left out.
         share = jax.random.uniform(keys[0], (size,), wide, 1e-4, 1 - 1e-4)
-        squared = share * (self.r_max**2 - self.r_min**2) + self.r_min**2
+        gap = (1 - self.r_max**2) + share * (self.r_max**2 - self.r_min**2)
         phase = self.max_phase * jax.random.uniform(keys[1], (size,), wide, 1e-4, 1)
 
         def normal(key: Array, rows: int, variance: float) -> Array:
             return jax.random.normal(key, (rows, size), wide) * math.sqrt(variance)
 
         params = LRUParams(
-            log_nu=jnp.log(-0.5 * jnp.log(squared)),
+            log_nu=jnp.log(-0.5 * jnp.log1p(-gap)),
             log_theta=jnp.log(phase),
-            log_gamma=0.5 * jnp.log1p(-squared),
+            log_gamma=0.5 * jnp.log(gap),
             b_re=normal(keys[2], input_size, 0.5 / input_size),
             b_im=normal(keys[3], input_size, 0.5 / input_size),
-            c_re=normal(keys[4], size, 0.5 / size),
-            c_im=normal(keys[5], size, 0.5 / size),
+            c_re=normal(keys[4], size, 1 / size),
+            c_im=normal(keys[5], size, 1 / size),
             d=normal(keys[6], input_size, 1 / input_size),
         )
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
@@ -112,10 +112,13 @@ class LRU(ParallelCell[LRUParams, LRUCarry]):
     def output(self, params: LRUParams, carry: LRUCarry, z: LRUInput) -> Float[Array, "*batch hidden_size"]:
         return matmul(carry.re, params.c_re) - matmul(carry.im, params.c_im) + z.skip
 
-    def carries(self, params: LRUParams, zs: LRUInput, carry: LRUCarry, valid: Flags, resets: Flags) -> LRUCarry:
+    def carries(
+        self, params: LRUParams, zs: LRUInput, carry: LRUCarry, fresh: LRUCarry, valid: Flags, resets: Flags
+    ) -> LRUCarry:
         inputs = jax.lax.complex(zs.re, zs.im)
         factors = jnp.broadcast_to(jax.lax.complex(*_eigenvalues(params)), inputs.shape)
-        states = linear_scan(factors, inputs, jax.lax.complex(carry.re, carry.im), valid, resets)
+        start, restart = jax.lax.complex(carry.re, carry.im), jax.lax.complex(fresh.re, fresh.im)
+        states = linear_scan(factors, inputs, start, restart, valid, resets)
         return LRUCarry(states.real, states.imag)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import PointwiseCell, draw_weights, squash_gates
+from rnnjax.cells.base import PointwiseCell, carry_dtype, draw_weights, squash_gates
 from rnnjax.initializers import Chrono, Glorot, Initializer, Orthogonal, Zeros
 
 
@@ -32,7 +32,8 @@ ForgetBias = float | Chrono
 
 
 def draw_forget_bias(bias: ForgetBias, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    return bias(key, shape, dtype) if isinstance(bias, Chrono) else jnp.full(shape, bias, dtype)
+    """Drawn in float32 for half precision, so that the weights do not depend on the precision."""
+    return (bias(key, shape, carry_dtype(dtype)) if isinstance(bias, Chrono) else jnp.full(shape, bias)).astype(dtype)
 
 
 def add_forget_bias(bias: ForgetBias, key: Array, b: Float[Array, "4*hidden_size"]) -> Float[Array, "4*hidden_size"]:

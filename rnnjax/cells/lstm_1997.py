@@ -1,11 +1,11 @@
-"""The LSTM of 1997, exactly as published."""
+"""The LSTM of 1997, as published."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -40,12 +40,13 @@ class LSTM1997(PointwiseCell[LSTM1997Params, LSTM1997Carry]):
         h_t     = out * h(c_t),               h(x) = 2 logistic(x) - 1,    y_t = h_t
 
     `hidden_size` counts memory cells, `block_size` those of a block. `input_gate_bias` and `output_gate_bias` are added
-    to the drawn biases: one number, or one a block. Parameters: (input_size + units + 1) * units, with
-    units = hidden_size + 2 * hidden_size / block_size.
+    to the drawn biases: one number, or one a block. Parameters:
+    (input_size + hidden_size + 2 * hidden_size / block_size + 1) * (hidden_size + 2 * hidden_size / block_size).
 
     The derivative dc_t/dc_(t-1) is exactly 1, the constant error carousel, along the path that does not go through h.
 
-    Source: S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, appendix A.1.
+    Source: S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, appendix A.1, the
+    forward pass; its gradient here is the whole one, not the truncated one of the paper.
     """
 
     hidden_size: int
@@ -63,8 +64,9 @@ class LSTM1997(PointwiseCell[LSTM1997Params, LSTM1997Carry]):
             raise ValueError(f"hidden_size must be a multiple of block_size, {self.block_size}, got {self.hidden_size}")
         for name in ("input_gate_bias", "output_gate_bias"):
             bias = getattr(self, name)
-            if isinstance(bias, Sequence) and len(bias) != self.blocks:
+            if np.shape(bias) not in ((), (self.blocks,)):
                 raise ValueError(f"{name} must be one number, or one for each of {self.blocks} blocks, got {bias}")
+            object.__setattr__(self, name, tuple(map(float, bias)) if np.ndim(bias) else float(bias))
 
     @property
     def blocks(self) -> int:

@@ -31,7 +31,7 @@ class CoupledLSTM(PointwiseCell[CoupledLSTMParams, LSTMCarry]):
 
     Parameters: 3 * (input_size + hidden_size + 1) * hidden_size.
 
-    Source: K. Greff et al., "LSTM: A Search Space Odyssey", 2015 (arXiv:1503.04069), section 3, CIFG.
+    Source: K. Greff et al., "LSTM: A Search Space Odyssey", 2015 (arXiv:1503.04069), variant CIFG.
     """
 
     carry_type = LSTMCarry

@@ -31,7 +31,7 @@ class MGU(AffineCell[MGUParams, HiddenCarry]):
     Parameters: 2 * (input_size + hidden_size + 1) * hidden_size.
 
     Source: G.-B. Zhou, J. Wu, C.-L. Zhang, Z.-H. Zhou, "Minimal Gated Unit for Recurrent Neural Networks", 2016
-    (arXiv:1603.09420), equations 6.
+    (arXiv:1603.09420), the equations of the MGU.
     """
 
     hidden_size: int

@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from rnnjax.cells.base import AffineCell, HiddenCarry, draw_gates, squash_gates
 from rnnjax.cells.linear import Flags, ParallelCell, log_linear_scan
+from rnnjax.cells.lstm import ForgetBias, draw_forget_bias
 from rnnjax.checks import check_floating, check_size
-from rnnjax.initializers import Glorot, Initializer, Zeros
+from rnnjax.initializers import Chrono, Glorot, Initializer, Zeros
 
 
 class MinimalParams(NamedTuple):
@@ -37,7 +38,7 @@ def positive(x: Array) -> Array:
 
 
 def log_positive(x: Array) -> Array:
-    return jnp.where(x >= 0, jnp.log(jax.nn.relu(x) + 0.5), -jax.nn.softplus(-x))
+    return jnp.where(x >= 0, jnp.log(jnp.where(x >= 0, x, 0) + 0.5), -jax.nn.softplus(-x))
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ class MinGRU(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams,
         (update,) = squash_gates(update, "s")
         return HiddenCarry(carry.h + update * (positive(n) - carry.h))
 
-    def carries(self, params: MinimalParams, zs: Array, carry: HiddenCarry, valid: Flags, resets: Flags) -> HiddenCarry:
+    def carries(
+        self, params: MinimalParams, zs: Array, carry: HiddenCarry, fresh: HiddenCarry, valid: Flags, resets: Flags
+    ) -> HiddenCarry:
         update, n = jnp.split(zs, 2, axis=-1)
         log_keep, log_update = -jax.nn.softplus(update), -jax.nn.softplus(-update)
-        return HiddenCarry(log_linear_scan(log_keep, log_update + log_positive(n), carry.h, valid, resets))
+        return HiddenCarry(log_linear_scan(log_keep, log_update + log_positive(n), carry.h, fresh.h, valid, resets))
 
 
 @dataclass(frozen=True)
@@ -79,28 +82,34 @@ class MinLSTM(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams
         n    = g(x_t w_n + b_n),    g(x) = x + 1/2 for x >= 0, logistic(x) for x < 0
         h_t  = f / (f + i) * h_(t-1) + i / (f + i) * n,    y_t = h_t
 
-    `forget_bias` is added to the drawn bias of f. In parallel over time it runs on logarithms, as published.
+    `forget_bias` as for `LSTM`. In parallel over time it runs on logarithms, as published.
     Parameters: 3 * (input_size + 1) * hidden_size.
 
     Source: L. Feng et al., "Were RNNs All We Needed?", 2024 (arXiv:2410.01201), section 3.2 and appendix B.
     """
 
     hidden_size: int
-    forget_bias: float = 1.0
+    forget_bias: ForgetBias = 1.0
     input_init: Initializer = Glorot()
     bias_init: Initializer = Zeros()
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> MinimalParams:
         params = draw(self, key, input_size, 3, dtype)
-        return params._replace(b=params.b.at[: self.hidden_size].add(self.forget_bias))
+        extra = draw_forget_bias(self.forget_bias, jax.random.fold_in(key, 1), (self.hidden_size,), params.b.dtype)
+        b = params.b.at[: self.hidden_size].add(extra)
+        if isinstance(self.forget_bias, Chrono):
+            b = b.at[self.hidden_size : 2 * self.hidden_size].add(-extra)
+        return params._replace(b=b)
 
     def advance(self, params: MinimalParams, carry: HiddenCarry, z: Array) -> HiddenCarry:
         f, i, n = jnp.split(z, 3, axis=-1)
         (keep,) = squash_gates(jax.nn.softplus(-i) - jax.nn.softplus(-f), "s")  # f / (f + i)
         return HiddenCarry(positive(n) + keep * (carry.h - positive(n)))
 
-    def carries(self, params: MinimalParams, zs: Array, carry: HiddenCarry, valid: Flags, resets: Flags) -> HiddenCarry:
+    def carries(
+        self, params: MinimalParams, zs: Array, carry: HiddenCarry, fresh: HiddenCarry, valid: Flags, resets: Flags
+    ) -> HiddenCarry:
         f, i, n = jnp.split(zs, 3, axis=-1)
         difference = jax.nn.softplus(-f) - jax.nn.softplus(-i)
         log_keep, log_write = -jax.nn.softplus(difference), -jax.nn.softplus(-difference)
-        return HiddenCarry(log_linear_scan(log_keep, log_write + log_positive(n), carry.h, valid, resets))
+        return HiddenCarry(log_linear_scan(log_keep, log_write + log_positive(n), carry.h, fresh.h, valid, resets))

@@ -12,6 +12,9 @@ from rnnjax.cells.base import PointwiseCell, draw_weights, squash_gates
 from rnnjax.cells.lstm import ForgetBias, LSTMParams, add_forget_bias
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
+LARGEST = 80.0
+"""What the exponent of the forget gate is capped at: it is positive only while n = 0, and then multiplies zero."""
+
 
 class SLSTMCarry(NamedTuple):
     """Hidden state `h`, cell state `c`, normaliser `n` and stabiliser `m` of `SLSTM`."""
@@ -53,7 +56,7 @@ class SLSTM(PointwiseCell[LSTMParams, SLSTMCarry]):
         log_i, z_f, z_g, z_o = jnp.split(zx + zh, 4, axis=-1)
         log_f = -jax.nn.softplus(-z_f) + carry.m
         m = jnp.where(carry.n == 0, log_i, jnp.maximum(log_f, log_i))
-        i, f = jnp.exp(log_i - m), jnp.exp(jnp.minimum(log_f - m, 0))
+        i, f = jnp.exp(log_i - m), jnp.exp(jnp.minimum(log_f - m, LARGEST))
         g, o = squash_gates(jnp.concatenate([z_g, z_o], axis=-1), "ts")
         c, n = f * carry.c + i * g, f * carry.n + i
         return SLSTMCarry(h=o * c / n, c=c, n=n, m=m)

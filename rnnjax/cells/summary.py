@@ -26,10 +26,15 @@ def _row(kind: type, names: Sequence[str]) -> tuple[str, ...]:
         "<br>".join(f"`{name}`" for name in names),
         f"`{kind.__name__}`",
         "<br>".join(f"`{equation}`".replace("|", "\\|") for equation in equations),
-        f"`{_after('Parameters:', text)}`",
+        f"`{parameter_formula(kind)}`",
         "yes" if issubclass(kind, ParallelCell) else "no",
         _after("Source:", text),
     )
+
+
+def parameter_formula(kind: type) -> str:
+    """The number of parameters of a cell, as its docstring says: an expression in its sizes."""
+    return _after("Parameters:", inspect.getdoc(kind) or "")
 
 
 def _after(start: str, text: str) -> str:

@@ -20,10 +20,7 @@ def test_chrono_bias_of_an_lstm(name):
     np.testing.assert_array_equal(i, -f)
     assert not np.any(g)
     assert not np.any(o)
-    constants = 1 / (1 - 1 / (1 + np.exp(-f)))
-    assert 2 <= constants.min() < 10
-    assert 90 < constants.max() <= 100.01
-    assert abs(constants.mean() - 51) < 4 * 98 / np.sqrt(12 * SIZE)
+    check_time_constants(f)
 
 
 @pytest.mark.parametrize("name", ["gru", "gru-reset-before", "gru-layer-norm"])
@@ -31,7 +28,29 @@ def test_chrono_bias_of_a_gru(name):
     r, z, n = np.split(np.asarray(init(rnnjax.CELLS[name](SIZE, update_bias=Chrono(100)), 3).b), 3)
     assert not np.any(r)
     assert not np.any(n)
-    assert 0 <= z.min() < z.max() <= np.log(99)
+    check_time_constants(z)
+
+
+def check_time_constants(bias):
+    """1 / (1 - gate), uniform over 2 ... 100."""
+    constants = 1 / (1 - 1 / (1 + np.exp(-bias)))
+    assert 2 <= constants.min() < 10
+    assert 90 < constants.max() <= 100.01
+    assert abs(constants.mean() - 51) < 4 * 98 / np.sqrt(12 * SIZE)
+
+
+def test_chrono_bias_of_a_coupled_gate():
+    f, g, o = np.split(np.asarray(init(rnnjax.CoupledLSTM(SIZE, forget_bias=Chrono(100)), 3).b), 3)
+    assert not np.any(g)
+    assert not np.any(o)
+    check_time_constants(f)
+
+
+def test_chrono_bias_of_min_lstm():
+    f, i, n = np.split(np.asarray(init(rnnjax.MinLSTM(SIZE, forget_bias=Chrono(100)), 3).b), 3)
+    np.testing.assert_array_equal(i, -f)
+    assert not np.any(n)
+    check_time_constants(f)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +74,25 @@ def test_rotations_have_eigenvalues_on_the_unit_circle(size):
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(size), atol=1e-6)
     np.testing.assert_allclose(np.abs(np.linalg.eigvals(matrix)), 1, atol=1e-6)
     assert np.count_nonzero(np.abs(matrix) > 1e-6) <= 2 * size
+
+
+@pytest.mark.usefixtures("x64")
+def test_slstm_from_an_empty_state():
+    """The derivatives at n = 0, where the stabiliser is that of the first input, are finite differences."""
+    cell = rnnjax.SLSTM(1)
+    drawn = init(cell, 1, "float64")
+    params = drawn._replace(b=jnp.array([-3.0, 2.0, 0.5, 1.0]))
+    zero = cell.initial_carry((), jnp.float64)
+
+    def output(c, n):
+        return cell.step(params, zero._replace(c=c, n=n), jnp.ones(1))[1][0]
+
+    by_c, by_n = jax.grad(output, (0, 1))(zero.c, zero.n)
+    step = jnp.full(1, 1e-7)
+    base = output(zero.c, zero.n)
+    np.testing.assert_allclose(by_n, (output(zero.c, step) - base) / 1e-7, rtol=1e-4)
+    slope = (output(step, step) - output(zero.c, step)) / 1e-7
+    np.testing.assert_allclose(by_c, slope, rtol=1e-4)
 
 
 def test_slstm_does_not_overflow():

@@ -74,6 +74,10 @@ def test_gate_biases_are_those_of_their_blocks():
     ("settings", "message"),
     [
         ({"block_size": 3}, "hidden_size must be a multiple of block_size, 3, got 4"),
+        (
+            {"output_gate_bias": np.ones(3)},
+            r"output_gate_bias must be one number, or one for each of 4 blocks, got \[1. 1. 1.\]",
+        ),
         ({"block_size": 0}, "block_size must be an integer of at least 1, got 0"),
         (
             {"input_gate_bias": (1.0,)},

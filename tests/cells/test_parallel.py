@@ -51,21 +51,55 @@ def test_parallel_is_sequential(name, reverse):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARALLEL)
-def test_parallel_over_a_long_time(name):
-    """5000 steps in float32, from an empty state: no underflow, no NaN, no drift; in bfloat16 as good as its inputs."""
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_parallel_over_a_long_time(name, dtype, tolerance):
+    """3000 steps, carry, outputs and gradients: no underflow, no NaN, no drift."""
+    cell, params, xs, _ = draw(name, dtype, time=3000)
+
+    @partial(jax.jit, static_argnums=0)
+    def outcome(kernel, params, xs):
+        def loss(params):
+            final, ys = rnnjax.unroll(cell, params, xs, kernel=kernel)
+            return jnp.mean(jnp.sin(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))), (final, ys)
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradient, got = outcome("parallel", params, xs)
     with jax.enable_x64(True):
-        cell, params, xs, _ = draw(name, time=5000)
-        want = jax.jit(partial(rnnjax.unroll, cell, kernel="scan"))(params, xs)
-    for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 2e-2)):
-        low = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (params, xs))  # noqa: B023
-        with jax.enable_x64(True):
-            exact = jax.jit(partial(rnnjax.unroll, cell, kernel="scan"))(
-                *jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), low)
-            )
-        got = jax.jit(partial(rnnjax.unroll, cell, kernel="parallel"))(*low)
-        assert relative_error(got, exact) < tolerance
-    chex.assert_tree_all_finite(want)
+        wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
+        exact_gradient, exact = outcome("scan", *wide)
+    assert relative_error(got, exact) < tolerance
+    assert relative_error(gradient, exact_gradient) < 3 * tolerance
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_gradients_of_zero_inputs(name):
+    """Where the candidate changes its form."""
+    cell = rnnjax.CELLS[name](4)
+    params, xs = init(cell, 3), np.zeros((5, 3), np.float32)
+
+    def loss(params, kernel):
+        return rnnjax.unroll(cell, params, xs, kernel=kernel)[1].sum()
+
+    parallel, sequential = (jax.grad(loss)(params, kernel) for kernel in ("parallel", "scan"))
+    chex.assert_trees_all_close(parallel, sequential, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["scan", "parallel"])
+@pytest.mark.parametrize("name", PARALLEL)
+def test_not_even_a_nan_crosses_a_border(name, kernel):
+    cell, params, xs, carry = draw(name, "float32")
+    carry = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), carry)
+    resets = np.zeros((TIME, 4), bool)
+    resets[3] = True
+    xs[:3] = np.nan
+
+    _, ys = rnnjax.unroll(cell, params, xs, carry, resets=resets, kernel=kernel)
+    _, alone = rnnjax.unroll(cell, params, xs[3:])
+    np.testing.assert_allclose(ys[3:], alone, rtol=1e-5, atol=1e-6)
+    assert not np.any(np.isfinite(ys[:3]))
 
 
 def test_a_cell_that_is_not_linear():
@@ -74,7 +108,7 @@ def test_a_cell_that_is_not_linear():
         ValueError, match=r'^kernel "parallel" needs a linear recurrence, and LSTM is none: use "scan"$'
     ):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="parallel")
-    with pytest.raises(ValueError, match=r"^kernel must be one of auto, scan, parallel, got 'fast'$"):
+    with pytest.raises(ValueError, match=r"^kernel must be one of scan, parallel, got 'fast'$"):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="fast")
 
 
@@ -86,6 +120,10 @@ def test_lru_starts_in_its_ring():
     assert 0.94 < size.max() <= 0.95
     assert 0.4 < angle.max() <= 0.5
     np.testing.assert_allclose(np.exp(params.log_gamma), np.sqrt(1 - size**2), rtol=1e-4)
+    for matrix, variance in ((params.c_re, 1 / 200), (params.c_im, 1 / 200), (params.b_re, 1 / 6), (params.d, 1 / 3)):
+        np.testing.assert_allclose(np.var(matrix), variance, rtol=0.2)
+    near = jax.device_get(init(rnnjax.LRU(200, r_min=0.9999), 3))
+    assert np.all(np.isfinite(near.log_nu))
 
 
 @pytest.mark.parametrize(("r_min", "r_max"), [(0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)])

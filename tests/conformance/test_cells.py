@@ -13,6 +13,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 import rnnjax
 from rnnjax import flow
+from rnnjax.cells import summary
 from tests import references
 from tests.support import normal_like, relative_error
 
@@ -80,8 +81,11 @@ def test_cell_has_a_reference(name):
 @every_cell
 def test_parameter_count(name):
     for inputs, hidden in (1, 1), (3, 5):
-        count = sum(leaf.size for leaf in jax.tree.leaves(shapes(rnnjax.CELLS[name](hidden), inputs)))
+        cell = rnnjax.CELLS[name](hidden)
+        count = sum(leaf.size for leaf in jax.tree.leaves(shapes(cell, inputs)))
         assert count == references.REFERENCES[name].parameters(inputs, hidden)
+        sizes = vars(cell) | {"input_size": inputs, "projection_size": cell.output_size}
+        assert count == eval(summary.parameter_formula(type(cell)), sizes)
 
 
 @every_cell
@@ -109,7 +113,7 @@ def test_unroll_is_the_numpy_loop(name, reverse):
         assert not np.any(ys[length:, example])
 
 
-@every_cell
+@every_cell_if_slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_mask_and_resets_are_the_numpy_loop(name, reverse):
@@ -119,15 +123,28 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
     mask, resets = random.rand(TIME, BATCH) < 0.7, random.rand(TIME, BATCH) < 0.3
     xs = np.where(mask[..., None], case.xs, np.nan)
     step = references.REFERENCES[name].step
-    got = jax.jit(partial(rnnjax.unroll, case.cell, reverse=reverse))(
-        case.params, xs, case.carry, mask=mask, resets=resets
-    )
+    lengths = np.array([TIME, 0, 4, 6])
+
+    @jax.jit
+    def outcome(xs):
+        def loss(xs):
+            got = rnnjax.unroll(
+                case.cell, case.params, xs, case.carry, lengths=lengths, mask=mask, resets=resets, reverse=reverse
+            )
+            return jnp.square(got[1]).sum(), got
+
+        return jax.value_and_grad(loss, has_aux=True)(xs)
+
+    (_, got), g_xs = outcome(xs)
+    real = mask & (np.arange(TIME)[:, None] < lengths)
+    assert np.all(np.isfinite(g_xs))
+    assert not np.any(g_xs[~real])
     for example in range(BATCH):
         state = jax.tree.map(lambda leaf: leaf[example], case.carry)  # noqa: B023
         ys = np.zeros((TIME, case.cell.output_size))
-        for t in reversed(range(TIME)) if reverse else range(TIME):
+        for t in reversed(range(lengths[example])) if reverse else range(lengths[example]):
             border = t + 1 if reverse else t
-            if border < TIME and resets[border, example]:
+            if border < lengths[example] and resets[border, example]:
                 state = jax.tree.map(np.zeros_like, state)
             if mask[t, example]:
                 state, ys[t] = step(case.params, state, xs[t, example])
@@ -135,7 +152,7 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
         chex.assert_trees_all_close(mine, (state, ys), rtol=1e-12, atol=1e-13)
 
 
-@every_cell
+@every_cell_if_slow
 @pytest.mark.usefixtures("x64")
 def test_ways_to_run_agree(name):
     """Step by step, without jit, in chunks with the carry handed on, and several steps an iteration."""
@@ -186,7 +203,7 @@ def test_any_batch_shape(name):
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
-@every_cell
+@every_cell_if_slow
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
     cell, params, xs, carry = draw(name, jnp.float32)
@@ -210,7 +227,7 @@ def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
     assert np.all(np.any(g_xs[~padding], -1)) or name in ("rnn-relu", "irnn")  # a dead unit passes nothing on
 
 
-@every_cell
+@every_cell_if_slow
 @pytest.mark.parametrize(
     ("params_dtype", "xs_dtype", "carry_dtype", "output_dtype", "tolerance"),
     [
