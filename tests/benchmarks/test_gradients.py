@@ -116,7 +116,7 @@ def check_records(records: list[dict]) -> None:
 
 def interrupt_after_first_records(process: subprocess.Popen, out: Path) -> None:
     deadline = time.time() + 120
-    while time.time() < deadline and not list(out.glob("gradients/*/records.jsonl")):
+    while time.time() < deadline and not any(path.stat().st_size for path in out.glob("gradients/*/records.jsonl")):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
