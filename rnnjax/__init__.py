@@ -1,7 +1,7 @@
 """Recurrent neural networks in JAX, as pure functions, and instruments that show what they remember."""
 
 from rnnjax import cells, flow, initializers, models, tasks, train
-from rnnjax.cells import *  # noqa: F403
+from rnnjax.cells import *  # noqa: F403 - all of its __all__: a new cell has no third place here
 from rnnjax.scan import unroll
 
 __version__ = "0.1.0"

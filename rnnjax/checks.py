@@ -54,11 +54,11 @@ def _declared_params(cell: Any, input_size: int) -> Any:
 
 def check_params(cell: Any, params: Any) -> None:
     """Whether parameters are those of this cell."""
-    structure: Any = jax.tree.structure(params)
-    wanted: Any = jax.tree.structure(_declared_params(cell, 1))
-    if structure != wanted:
-        raise ValueError(f"params must be like cell.init(key, input_size), {wanted}, got {structure}")
-    input_size = cell.input_size(params)
+    try:
+        input_size = cell.input_size(params)
+    except (AttributeError, IndexError, TypeError):
+        got: Any = jax.tree.structure(params)
+        raise ValueError(f"params must be what {type(cell).__name__}.init returns, got {got}") from None
     check_like("params", params, _declared_params(cell, input_size), f"{type(cell).__name__}.init(key, {input_size})")
 
 

@@ -135,7 +135,7 @@ def min_gru(params, carry, x):
 
 
 def min_lstm(params, carry, x):
-    f, i, n = np.split(x @ params.w_x + params.b, 3)
+    i, f, n = np.split(x @ params.w_x + params.b, 3)
     f, i = logistic(f), logistic(i)
     h = f / (f + i) * carry.h + i / (f + i) * positive(n)
     return carry._replace(h=h), h

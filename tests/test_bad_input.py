@@ -95,7 +95,8 @@ def test_errors_come_before_tracing_too():
     ("cell", "message"),
     [
         (rnnjax.LSTM(5), r"params\.w_x has shape \(3, 16\), but LSTM.init\(key, 3\) has \(3, 20\)"),
-        (rnnjax.GRU(4), r"params must be like cell.init\(key, input_size\), .*GRUParams.*, got .*LSTMParams.*"),
+        (rnnjax.GRU(4), r"params must be like GRU.init\(key, 3\), .*GRUParams.*, got .*LSTMParams.*"),
+        (rnnjax.LRU(4), r"params must be what LRU.init returns, got .*LSTMParams.*"),
     ],
 )
 def test_parameters_of_another_cell(cell, message):

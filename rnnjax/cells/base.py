@@ -21,7 +21,7 @@ from jax import Array
 from jaxtyping import Float
 
 from rnnjax.checks import check_carry, check_floating, check_inputs, check_params, check_size
-from rnnjax.initializers import Initializer
+from rnnjax.initializers import Chrono, Initializer
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
@@ -213,3 +213,25 @@ def draw_weights(cell: Any, key: Array, input_size: int, gates: int, dtype: Any)
         draw_gates(cell.recurrent_init, key_h, (hidden_size, hidden_size), gates, dtype),
         draw_gates(cell.bias_init, key_b, (hidden_size,), gates, dtype),
     )
+
+
+GateBias = float | Chrono
+"""What a cell adds to the drawn bias of the gate that keeps its state."""
+
+
+def draw_gate_bias(bias: GateBias, key: Array, size: int, dtype: Any) -> Float[Array, "hidden_size"]:
+    """Drawn in float32 for half precision, so that the weights do not depend on the precision."""
+    return (bias(key, (size,), carry_dtype(dtype)) if isinstance(bias, Chrono) else jnp.full(size, bias)).astype(dtype)
+
+
+def raise_second_gate(
+    b: Float[Array, "gates*hidden_size"], bias: GateBias, key: Array, gates: int = 4, lower_first: bool = False
+) -> Float[Array, "gates*hidden_size"]:
+    """Biases with that of the second gate raised: f of i, f, g, o or z of r, z, n.
+
+    With `lower_first` a `Chrono` bias lowers the first gate, the input gate of an LSTM, as much.
+    """
+    size = len(b) // gates
+    extra = draw_gate_bias(bias, key, size, b.dtype)
+    b = b.at[size : 2 * size].add(extra)
+    return b.at[:size].add(-extra) if lower_first and isinstance(bias, Chrono) else b

@@ -10,14 +10,15 @@ from jaxtyping import Float
 
 from rnnjax.cells.base import (
     AffineCell,
+    GateBias,
     HiddenCarry,
     PointwiseCell,
     draw_gates,
     draw_weights,
     matmul,
+    raise_second_gate,
     squash_gates,
 )
-from rnnjax.cells.lstm import ForgetBias, draw_forget_bias
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 
@@ -28,12 +29,6 @@ class GRUParams(NamedTuple):
     w_h: Float[Array, "hidden_size 3*hidden_size"]
     b: Float[Array, "3*hidden_size"]
     b_h: Float[Array, "hidden_size"]
-
-
-def add_update_bias(bias: ForgetBias, key: Array, b: Float[Array, "3*hidden_size"]) -> Float[Array, "3*hidden_size"]:
-    """The biases of r, z, n with that of z raised."""
-    size = len(b) // 3
-    return b.at[size : 2 * size].add(draw_forget_bias(bias, key, (size,), b.dtype))
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class GRU(PointwiseCell[GRUParams, HiddenCarry]):
     """
 
     hidden_size: int
-    update_bias: ForgetBias = 0.0
+    update_bias: GateBias = 0.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -61,7 +56,7 @@ class GRU(PointwiseCell[GRUParams, HiddenCarry]):
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> GRUParams:
         key, key_n = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 3, dtype)
-        b = add_update_bias(self.update_bias, jax.random.fold_in(key_n, 1), b)
+        b = raise_second_gate(b, self.update_bias, jax.random.fold_in(key_n, 1), gates=3)
         return GRUParams(w_x, w_h, b, draw_gates(self.bias_init, key_n, (self.hidden_size,), 1, dtype))
 
     def pointwise(self, params: GRUParams, zx: Array, zh: Array, carry: HiddenCarry) -> HiddenCarry:
@@ -95,14 +90,16 @@ class GRUResetBefore(AffineCell[GRUResetBeforeParams, HiddenCarry]):
     """
 
     hidden_size: int
-    update_bias: ForgetBias = 0.0
+    update_bias: GateBias = 0.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> GRUResetBeforeParams:
         w_x, w_h, b = draw_weights(self, key, input_size, 3, dtype)
-        return GRUResetBeforeParams(w_x, w_h, add_update_bias(self.update_bias, jax.random.fold_in(key, 1), b))
+        return GRUResetBeforeParams(
+            w_x, w_h, raise_second_gate(b, self.update_bias, jax.random.fold_in(key, 1), gates=3)
+        )
 
     def advance(self, params: GRUResetBeforeParams, carry: HiddenCarry, z: Array) -> HiddenCarry:
         split = 2 * self.hidden_size

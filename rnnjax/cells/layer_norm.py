@@ -8,9 +8,17 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import AffineCell, HiddenCarry, PointwiseCell, draw_weights, matmul, squash_gates
-from rnnjax.cells.gru import add_update_bias
-from rnnjax.cells.lstm import ForgetBias, LSTMCarry, add_forget_bias
+from rnnjax.cells.base import (
+    AffineCell,
+    GateBias,
+    HiddenCarry,
+    PointwiseCell,
+    draw_weights,
+    matmul,
+    raise_second_gate,
+    squash_gates,
+)
+from rnnjax.cells.lstm import LSTMCarry
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 EPSILON = 1e-5
@@ -95,7 +103,7 @@ class LayerNormLSTM(_Normalised, PointwiseCell[LayerNormLSTMParams, LSTMCarry]):
     carry_type = LSTMCarry
 
     hidden_size: int
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -103,7 +111,7 @@ class LayerNormLSTM(_Normalised, PointwiseCell[LayerNormLSTMParams, LSTMCarry]):
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LayerNormLSTMParams:
         key, key_b = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 4, dtype)
-        b = add_forget_bias(self.forget_bias, key_b, b)
+        b = raise_second_gate(b, self.forget_bias, key_b, lower_first=True)
         zeros = jnp.zeros(self.hidden_size, b.dtype)
         return LayerNormLSTMParams(w_x, w_h, b, jnp.ones_like(b), zeros, jnp.ones_like(zeros))
 
@@ -130,7 +138,7 @@ class LayerNormGRU(_Normalised, AffineCell[LayerNormParams, HiddenCarry]):
     """
 
     hidden_size: int
-    update_bias: ForgetBias = 0.0
+    update_bias: GateBias = 0.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -138,7 +146,7 @@ class LayerNormGRU(_Normalised, AffineCell[LayerNormParams, HiddenCarry]):
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LayerNormParams:
         key, key_b = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 3, dtype)
-        b = add_update_bias(self.update_bias, key_b, b)
+        b = raise_second_gate(b, self.update_bias, key_b, gates=3)
         return LayerNormParams(w_x, w_h, b, jnp.ones_like(b))
 
     def advance(self, params: LayerNormParams, carry: HiddenCarry, z: Array) -> HiddenCarry:

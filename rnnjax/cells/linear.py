@@ -38,15 +38,8 @@ def linear_scan(
 
     x_0 is `start`; a step that is a reset takes `fresh` for x_(t-1), one that is not valid gives x_t = x_(t-1).
     """
-    if valid is not None:
-        a, b = jnp.where(valid, a, 1), jnp.where(valid, b, 0)
-
-    def join(early: Any, late: Any) -> Any:
-        (a, b), (late_a, late_b) = _unless(late, early, (1, 0)), late[:2]
-        return late_a * a, late_a * b + late_b, *_either(early, late)
-
-    factors, sums, *since = lax.associative_scan(join, (a, b, *_flags(resets, a)))
-    return factors * _base(start, fresh, since) + sums
+    factors, sums, begun = _since_the_last_border(a, b, valid, resets, jnp.multiply, jnp.add, 1, 0)
+    return factors * jnp.where(begun, fresh, start) + sums
 
 
 def log_linear_scan(
@@ -58,38 +51,28 @@ def log_linear_scan(
     resets: Flags = None,
 ) -> Float[Array, "time *n"]:
     """`linear_scan` for positive a and b, from their logarithms: products over long times do not underflow."""
+    factors, sums, begun = _since_the_last_border(log_a, log_b, valid, resets, jnp.add, log_add_exp, 0, -jnp.inf)
+    return jnp.exp(factors) * jnp.where(begun, fresh, start) + jnp.exp(sums)
+
+
+def _since_the_last_border(
+    a: Array, b: Array, valid: Flags, resets: Flags, times: Any, plus: Any, one: float, zero: float
+) -> tuple[Array, Array, Array]:
+    """Factor and sum of all steps up to each one, from the last reset on, and whether there was one.
+
+    What lies before a reset is not multiplied by zero but not looked at: not even NaN gets past it.
+    """
     if valid is not None:
-        log_a, log_b = jnp.where(valid, log_a, 0), jnp.where(valid, log_b, -jnp.inf)
+        a, b = jnp.where(valid, a, one), jnp.where(valid, b, zero)
+    begins = jnp.zeros(a.shape, bool) if resets is None else jnp.broadcast_to(resets, a.shape)
 
-    def join(early: Any, late: Any) -> Any:
-        (log_a, log_b), (late_a, late_b) = _unless(late, early, (0, -jnp.inf)), late[:2]
-        return log_a + late_a, log_add_exp(late_a + log_b, late_b), *_either(early, late)
+    def join(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array, ...]:
+        a, b, begun = early
+        late_a, late_b, late_begun = late
+        a, b = jnp.where(late_begun, one, a), jnp.where(late_begun, zero, b)
+        return times(late_a, a), plus(times(late_a, b), late_b), begun | late_begun
 
-    log_factors, log_sums, *since = lax.associative_scan(join, (log_a, log_b, *_flags(resets, log_a)))
-    return jnp.exp(log_factors) * _base(start, fresh, since) + jnp.exp(log_sums)
-
-
-# An element of a scan is (factor, sum) of a stretch of steps, and where there are resets whether it holds one: the
-# factor and the sum then begin with the last of them, and nothing before it is looked at, NaN included.
-
-
-def _flags(resets: Flags, like: Array) -> tuple[Array, ...]:
-    return () if resets is None else (jnp.broadcast_to(resets, like.shape),)
-
-
-def _unless(late: Any, early: Any, neutral: tuple[float, float]) -> tuple[Array, Array]:
-    """Factor and sum of the early stretch, or neutral ones where the late stretch holds a reset."""
-    if len(late) == 2:
-        return early
-    return jnp.where(late[2], neutral[0], early[0]), jnp.where(late[2], neutral[1], early[1])
-
-
-def _either(early: Any, late: Any) -> tuple[Array, ...]:
-    return (early[2] | late[2],) if len(late) > 2 else ()
-
-
-def _base(start: Array, fresh: Array, since: Any) -> Array:
-    return jnp.where(since[0], fresh, start) if since else start
+    return lax.associative_scan(join, (a, b, begins))
 
 
 def log_add_exp(x: Array, y: Array) -> Array:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import PointwiseCell, carry_dtype, draw_weights, squash_gates
-from rnnjax.initializers import Chrono, Glorot, Initializer, Orthogonal, Zeros
+from rnnjax.cells.base import GateBias, PointwiseCell, draw_weights, raise_second_gate, squash_gates
+from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 
 class LSTMParams(NamedTuple):
@@ -25,23 +25,6 @@ class LSTMCarry(NamedTuple):
 
     h: Float[Array, "*batch hidden_size"]
     c: Float[Array, "*batch hidden_size"]
-
-
-ForgetBias = float | Chrono
-"""What a cell adds to the drawn bias of the gate that keeps its state."""
-
-
-def draw_forget_bias(bias: ForgetBias, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Drawn in float32 for half precision, so that the weights do not depend on the precision."""
-    return (bias(key, shape, carry_dtype(dtype)) if isinstance(bias, Chrono) else jnp.full(shape, bias)).astype(dtype)
-
-
-def add_forget_bias(bias: ForgetBias, key: Array, b: Float[Array, "4*hidden_size"]) -> Float[Array, "4*hidden_size"]:
-    """The biases of i, f, g, o with that of f raised; by `Chrono`, and that of i lowered as much."""
-    size = len(b) // 4
-    extra = draw_forget_bias(bias, key, (size,), b.dtype)
-    b = b.at[size : 2 * size].add(extra)
-    return b.at[:size].add(-extra) if isinstance(bias, Chrono) else b
 
 
 @dataclass(frozen=True)
@@ -63,14 +46,16 @@ class LSTM(PointwiseCell[LSTMParams, LSTMCarry]):
     carry_type = LSTMCarry
 
     hidden_size: int
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LSTMParams:
         w_x, w_h, b = draw_weights(self, key, input_size, 4, dtype)
-        return LSTMParams(w_x, w_h, add_forget_bias(self.forget_bias, jax.random.fold_in(key, 1), b))
+        return LSTMParams(
+            w_x, w_h, raise_second_gate(b, self.forget_bias, jax.random.fold_in(key, 1), lower_first=True)
+        )
 
     def pointwise(self, params: LSTMParams, zx: Array, zh: Array, carry: LSTMCarry) -> LSTMCarry:
         i, f, g, o = squash_gates(zx + zh, "ssts")

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import PointwiseCell, draw_weights, squash_gates
-from rnnjax.cells.lstm import ForgetBias, LSTMCarry, draw_forget_bias
+from rnnjax.cells.base import GateBias, PointwiseCell, draw_gate_bias, draw_weights, squash_gates
+from rnnjax.cells.lstm import LSTMCarry
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 
@@ -37,7 +37,7 @@ class CoupledLSTM(PointwiseCell[CoupledLSTMParams, LSTMCarry]):
     carry_type = LSTMCarry
 
     hidden_size: int
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -45,7 +45,7 @@ class CoupledLSTM(PointwiseCell[CoupledLSTMParams, LSTMCarry]):
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> CoupledLSTMParams:
         key, key_b = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 3, dtype)
-        forget_bias = draw_forget_bias(self.forget_bias, key_b, (self.hidden_size,), b.dtype)
+        forget_bias = draw_gate_bias(self.forget_bias, key_b, self.hidden_size, b.dtype)
         return CoupledLSTMParams(w_x, w_h, b.at[: self.hidden_size].add(forget_bias))
 
     def pointwise(self, params: CoupledLSTMParams, zx: Array, zh: Array, carry: LSTMCarry) -> LSTMCarry:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import PointwiseCell, draw_gates, draw_weights, squash_gates
-from rnnjax.cells.lstm import ForgetBias, LSTMCarry, add_forget_bias
+from rnnjax.cells.base import GateBias, PointwiseCell, draw_gates, draw_weights, raise_second_gate, squash_gates
+from rnnjax.cells.lstm import LSTMCarry
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 
@@ -41,7 +41,7 @@ class PeepholeLSTM(PointwiseCell[PeepholeLSTMParams, LSTMCarry]):
     carry_type = LSTMCarry
 
     hidden_size: int
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -51,7 +51,7 @@ class PeepholeLSTM(PointwiseCell[PeepholeLSTMParams, LSTMCarry]):
         key, key_b, key_p = jax.random.split(key, 3)
         w_x, w_h, b = draw_weights(self, key, input_size, 4, dtype)
         peephole = draw_gates(self.peephole_init, key_p, (self.hidden_size,), 3, dtype)
-        return PeepholeLSTMParams(w_x, w_h, add_forget_bias(self.forget_bias, key_b, b), peephole)
+        return PeepholeLSTMParams(w_x, w_h, raise_second_gate(b, self.forget_bias, key_b, lower_first=True), peephole)
 
     def pointwise(self, params: PeepholeLSTMParams, zx: Array, zh: Array, carry: LSTMCarry) -> LSTMCarry:
         z_i, z_f, z_g, z_o = jnp.split(zx + zh, 4, axis=-1)

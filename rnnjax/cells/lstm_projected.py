@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import AffineCell, carry_dtype, draw_gates, matmul, squash_gates
-from rnnjax.cells.lstm import ForgetBias, LSTMCarry, add_forget_bias
+from rnnjax.cells.base import AffineCell, GateBias, carry_dtype, draw_gates, matmul, raise_second_gate, squash_gates
+from rnnjax.cells.lstm import LSTMCarry
 from rnnjax.checks import check_floating, check_size
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
@@ -42,7 +42,7 @@ class ProjectedLSTM(AffineCell[ProjectedLSTMParams, LSTMCarry]):
 
     hidden_size: int
     projection_size: int | None = None
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -65,7 +65,7 @@ class ProjectedLSTM(AffineCell[ProjectedLSTMParams, LSTMCarry]):
         return ProjectedLSTMParams(
             draw_gates(self.input_init, key_x, (input_size, self.hidden_size), 4, dtype),
             draw_gates(self.recurrent_init, key_h, (self.output_size, self.hidden_size), 4, dtype),
-            add_forget_bias(self.forget_bias, key_f, b),
+            raise_second_gate(b, self.forget_bias, key_f, lower_first=True),
             draw_gates(self.projection_init, key_p, (self.hidden_size, self.output_size), 1, dtype),
         )
 

@@ -8,15 +8,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import AffineCell, HiddenCarry, draw_gates, squash_gates
+from rnnjax.cells.base import AffineCell, GateBias, HiddenCarry, draw_gates, raise_second_gate, squash_gates
 from rnnjax.cells.linear import Flags, ParallelCell, log_linear_scan
-from rnnjax.cells.lstm import ForgetBias, draw_forget_bias
 from rnnjax.checks import check_floating, check_size
-from rnnjax.initializers import Chrono, Glorot, Initializer, Zeros
+from rnnjax.initializers import Glorot, Initializer, Zeros
 
 
 class MinimalParams(NamedTuple):
-    """Weights of `MinGRU` (blocks z, n) and `MinLSTM` (blocks f, i, n)."""
+    """Weights of `MinGRU` (blocks z, n) and `MinLSTM` (blocks i, f, n)."""
 
     w_x: Float[Array, "input_size blocks*hidden_size"]
     b: Float[Array, "blocks*hidden_size"]
@@ -78,7 +77,7 @@ class MinGRU(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams,
 class MinLSTM(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams, HiddenCarry]):
     """minLSTM, an LSTM without output gate whose gates see the input alone and sum to one:
 
-        f, i = logistic(x_t w_f + b_f), logistic(x_t w_i + b_i)
+        i, f = logistic(x_t w_i + b_i), logistic(x_t w_f + b_f)
         n    = g(x_t w_n + b_n),    g(x) = x + 1/2 for x >= 0, logistic(x) for x < 0
         h_t  = f / (f + i) * h_(t-1) + i / (f + i) * n,    y_t = h_t
 
@@ -89,27 +88,24 @@ class MinLSTM(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams
     """
 
     hidden_size: int
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     bias_init: Initializer = Zeros()
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> MinimalParams:
         params = draw(self, key, input_size, 3, dtype)
-        extra = draw_forget_bias(self.forget_bias, jax.random.fold_in(key, 1), (self.hidden_size,), params.b.dtype)
-        b = params.b.at[: self.hidden_size].add(extra)
-        if isinstance(self.forget_bias, Chrono):
-            b = b.at[self.hidden_size : 2 * self.hidden_size].add(-extra)
-        return params._replace(b=b)
+        key = jax.random.fold_in(key, 1)
+        return params._replace(b=raise_second_gate(params.b, self.forget_bias, key, gates=3, lower_first=True))
 
     def advance(self, params: MinimalParams, carry: HiddenCarry, z: Array) -> HiddenCarry:
-        f, i, n = jnp.split(z, 3, axis=-1)
+        i, f, n = jnp.split(z, 3, axis=-1)
         (keep,) = squash_gates(jax.nn.softplus(-i) - jax.nn.softplus(-f), "s")  # f / (f + i)
         return HiddenCarry(positive(n) + keep * (carry.h - positive(n)))
 
     def carries(
         self, params: MinimalParams, zs: Array, carry: HiddenCarry, fresh: HiddenCarry, valid: Flags, resets: Flags
     ) -> HiddenCarry:
-        f, i, n = jnp.split(zs, 3, axis=-1)
+        i, f, n = jnp.split(zs, 3, axis=-1)
         difference = jax.nn.softplus(-f) - jax.nn.softplus(-i)
         log_keep, log_write = -jax.nn.softplus(difference), -jax.nn.softplus(-difference)
         return HiddenCarry(log_linear_scan(log_keep, log_write + log_positive(n), carry.h, fresh.h, valid, resets))

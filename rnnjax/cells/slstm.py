@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import PointwiseCell, draw_weights, squash_gates
-from rnnjax.cells.lstm import ForgetBias, LSTMParams, add_forget_bias
+from rnnjax.cells.base import GateBias, PointwiseCell, draw_weights, raise_second_gate, squash_gates
+from rnnjax.cells.lstm import LSTMParams
 from rnnjax.initializers import Glorot, Initializer, Orthogonal, Zeros
 
 LARGEST = 80.0
@@ -42,7 +42,7 @@ class SLSTM(PointwiseCell[LSTMParams, SLSTMCarry]):
     carry_type = SLSTMCarry
 
     hidden_size: int
-    forget_bias: ForgetBias = 1.0
+    forget_bias: GateBias = 1.0
     input_init: Initializer = Glorot()
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
@@ -50,7 +50,7 @@ class SLSTM(PointwiseCell[LSTMParams, SLSTMCarry]):
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LSTMParams:
         key, key_b = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 4, dtype)
-        return LSTMParams(w_x, w_h, add_forget_bias(self.forget_bias, key_b, b))
+        return LSTMParams(w_x, w_h, raise_second_gate(b, self.forget_bias, key_b, lower_first=True))
 
     def pointwise(self, params: LSTMParams, zx: Array, zh: Array, carry: SLSTMCarry) -> SLSTMCarry:
         log_i, z_f, z_g, z_o = jnp.split(zx + zh, 4, axis=-1)

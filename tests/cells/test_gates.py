@@ -47,7 +47,7 @@ def test_chrono_bias_of_a_coupled_gate():
 
 
 def test_chrono_bias_of_min_lstm():
-    f, i, n = np.split(np.asarray(init(rnnjax.MinLSTM(SIZE, forget_bias=Chrono(100)), 3).b), 3)
+    i, f, n = np.split(np.asarray(init(rnnjax.MinLSTM(SIZE, forget_bias=Chrono(100)), 3).b), 3)
     np.testing.assert_array_equal(i, -f)
     assert not np.any(n)
     check_time_constants(f)

@@ -1,6 +1,7 @@
 """One battery over every registered cell; a new cell has it for free, once `tests/references.py` knows it."""
 
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import chex
@@ -140,7 +141,7 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
     assert np.all(np.isfinite(g_xs))
     assert not np.any(g_xs[~real])
     for example in range(BATCH):
-        state = jax.tree.map(lambda leaf: leaf[example], case.carry)  # noqa: B023
+        state = jax.tree.map(itemgetter(example), case.carry)
         ys = np.zeros((TIME, case.cell.output_size))
         for t in reversed(range(lengths[example])) if reverse else range(lengths[example]):
             border = t + 1 if reverse else t
@@ -148,7 +149,7 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
                 state = jax.tree.map(np.zeros_like, state)
             if mask[t, example]:
                 state, ys[t] = step(case.params, state, xs[t, example])
-        mine = jax.tree.map(lambda leaf: leaf[example], got[0]), got[1][:, example]  # noqa: B023
+        mine = jax.tree.map(itemgetter(example), got[0]), got[1][:, example]
         chex.assert_trees_all_close(mine, (state, ys), rtol=1e-12, atol=1e-13)
 
 
