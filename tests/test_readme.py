@@ -3,11 +3,8 @@
 import re
 from pathlib import Path
 
-from benchmarks.gradients import compare
-from benchmarks.gradients.config import Config
-from benchmarks.gradients.report import markdown_table
+from benchmarks.readme import render
 from benchmarks.results import read_records
-from rnnjax.cells import summary
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -22,26 +19,14 @@ def test_python_blocks_run(capsys):
     assert re.fullmatch(r"dL/dc halves every \d+\.\d steps\n", capsys.readouterr().out)
 
 
-def test_tables_are_those_of_the_records():
-    tables = re.findall(r"<!-- table: (\S+) lag (\d+) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
-    assert len(tables) >= 2
-    for path, lag, table in tables:
-        records = read_records(REPOSITORY / path)
-        config = Config(**records[0]["config"])
-        assert table == markdown_table(records, config, int(lag))
-        assert "+changes" not in records[0]["environment"]["commit"]
+def test_tables_are_those_of_the_records_and_the_registry():
+    assert len(re.findall("<!-- table: ", README)) == len(re.findall("<!-- end of table -->", README)) == 4
+    assert render(README) == README, "update it: python -m benchmarks.readme"
 
 
-def test_comparison_is_that_of_the_records():
-    ((path, table),) = re.findall(r"<!-- comparison: (\S+) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
-    records = read_records(REPOSITORY / path)
-    assert table == compare.markdown_table(records)
-    assert "+changes" not in records[0]["environment"]["commit"]
-
-
-def test_cells_are_those_of_the_registry():
-    (table,) = re.findall(r"<!-- cells -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
-    assert table == summary.markdown_table(), "update it: python -m rnnjax.cells.summary"
+def test_records_are_those_of_committed_code():
+    for path in (REPOSITORY / "benchmarks" / "reference").glob("*.jsonl"):
+        assert all("+changes" not in record["environment"]["commit"] for record in read_records(path))
 
 
 def test_links_lead_somewhere():

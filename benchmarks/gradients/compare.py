@@ -132,8 +132,3 @@ def print_table(console: Console, records: Sequence[Record]) -> None:
     for row in table_rows(records):
         table.add_row(*row, end_section=row[0] == records[-1]["cell"])
     console.print(table)
-
-
-def markdown_table(records: Sequence[Record]) -> str:
-    lines = [("cell", "PyTorch (s)", "rnnjax (s)", "ratio"), ["---"] * 4, *table_rows(records)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

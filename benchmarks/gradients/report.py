@@ -50,11 +50,10 @@ def print_table(console: Console, records: Sequence[Record], config: Config) -> 
     console.print("half-life in steps; decay: factor a step; ratio: norm at the lag over norm at the end")
 
 
-def markdown_table(records: Sequence[Record], config: Config, lag: int) -> str:
-    """The table at one lag as Markdown, for the README."""
+def table_rows(records: Sequence[Record], config: Config, lag: int) -> list[tuple[str, ...]]:
+    """Headings and rows of the table at one lag."""
     rows = [make_row(records, cell, phase, lag) for cell in config.cells for phase in PHASES]
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *(_texts(row, with_bands=False) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return [HEADINGS, *(_texts(row, with_bands=False) for row in rows)]
 
 
 def write_report(folder: Path, records: Sequence[Record], config: Config, figures: dict[str, Path]) -> Path:

@@ -13,8 +13,8 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import rnnjax
+from benchmarks.readme import parameter_formula
 from rnnjax import flow
-from rnnjax.cells import summary
 from tests import references
 from tests.support import normal_like, relative_error
 
@@ -86,7 +86,7 @@ def test_parameter_count(name):
         count = sum(leaf.size for leaf in jax.tree.leaves(shapes(cell, inputs)))
         assert count == references.REFERENCES[name].parameters(inputs, hidden)
         sizes = vars(cell) | {"input_size": inputs, "projection_size": cell.output_size}
-        assert count == eval(summary.parameter_formula(type(cell)), sizes)
+        assert count == eval(parameter_formula(type(cell)), sizes)
 
 
 @every_cell

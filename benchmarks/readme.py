@@ -1,0 +1,85 @@
+"""The tables of README.md, from committed records and the registry of cells: `python -m benchmarks.readme` writes them.
+
+A table stands between `<!-- table: KIND ARGUMENTS -->` and `<!-- end of table -->`, with a kind of `TABLES`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.gradients import compare, report
+from benchmarks.gradients.config import Config
+from benchmarks.results import read_records
+from rnnjax import CELLS, ParallelCell
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def gradients(path: str, lag: str) -> Sequence[Sequence[str]]:
+    """The table of a run of the gradient benchmark, at one lag."""
+    records = read_records(README.parent / path)
+    return report.table_rows(records, Config(**records[0]["config"]), int(lag))
+
+
+def comparison(path: str) -> Sequence[Sequence[str]]:
+    """Seconds of PyTorch and of rnnjax."""
+    return [("cell", "PyTorch (s)", "rnnjax (s)", "ratio"), *compare.table_rows(read_records(README.parent / path))]
+
+
+def cells() -> Sequence[Sequence[str]]:
+    """One row a class: its registered names, and what its docstring says."""
+    names: dict[type, list[str]] = {}
+    for name, make in CELLS.items():
+        names.setdefault(type(make(hidden_size=1)), []).append(name)
+    headings = ("names", "cell", "equations", "parameters", "parallel over time", "source")
+    return [headings, *(_cell(kind, registered) for kind, registered in names.items())]
+
+
+TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
+    "gradients": gradients,
+    "comparison": comparison,
+    "cells": cells,
+}
+
+
+def render(text: str) -> str:
+    """The text with all of its tables made anew."""
+
+    def table(found: re.Match[str]) -> str:
+        kind, *arguments = found[1].split()
+        headings, *rows = TABLES[kind](*arguments)
+        lines = [headings, ["---"] * len(headings), *rows]
+        return f"<!-- table: {found[1]} -->\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + found[2]
+
+    return re.sub(r"<!-- table: (.*?) -->\n.*?(<!-- end of table -->)", table, text, flags=re.DOTALL)
+
+
+def parameter_formula(kind: type) -> str:
+    """The number of parameters of a cell, as its docstring says: an expression in its sizes."""
+    return _after("Parameters:", kind)
+
+
+def _cell(kind: type, names: Sequence[str]) -> tuple[str, ...]:
+    equations = re.findall(r"^    (.*)$", inspect.getdoc(kind) or "", re.MULTILINE)
+    return (
+        "<br>".join(f"`{name}`" for name in names),
+        f"`{kind.__name__}`",
+        "<br>".join(f"`{' '.join(equation.split())}`".replace("|", "\\|") for equation in equations),
+        f"`{parameter_formula(kind)}`",
+        "yes" if issubclass(kind, ParallelCell) else "no",
+        _after("Source:", kind),
+    )
+
+
+def _after(start: str, kind: type) -> str:
+    """What follows `start` in a docstring to the end of its paragraph, on one line, without a full stop."""
+    text = inspect.getdoc(kind) or ""
+    found = re.search(rf"{start}\s+(.*?)(?:\n\n|\Z)", text, re.DOTALL)
+    if found is None:
+        raise ValueError(f"no paragraph with {start!r} in: {text}")
+    return " ".join(found[1].split()).removesuffix(".")
+
+
+if __name__ == "__main__":
+    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
