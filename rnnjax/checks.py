@@ -65,10 +65,11 @@ def check_params(cell: Any, params: Any) -> None:
 def check_inputs(cell: Any, params: Any, xs: Array, name: str) -> None:
     """Whether inputs `[..., features]` are floating point and have the features that the parameters are for."""
     check_floating(name, xs.dtype, ": one-hot encode or embed integers first")
-    if xs.shape[-1] != cell.input_size(params):
-        raise ValueError(
-            f"{name} has {xs.shape[-1]} features, but params were initialised for {cell.input_size(params)}"
-        )
+    wanted = cell.input_shape(params)
+    got = xs.shape[max(0, xs.ndim - len(wanted)) :]
+    if got != wanted:
+        had, known = (f"{got[-1]} features", wanted[-1]) if len(wanted) == 1 else (f"features of shape {got}", wanted)
+        raise ValueError(f"{name} has {had}, but params were initialised for {known}")
 
 
 def check_carry(cell: Any, carry: T, batch_shape: tuple[int, ...], dtype: Any) -> T:

@@ -4,7 +4,9 @@ Every forward pass over a cell is made here. `unroll` is what users call; `traje
 values that the backward passes of `rnnjax.flow` start from.
 """
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
@@ -16,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params
+from rnnjax.compose.base import Composite
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
@@ -32,6 +35,9 @@ def unroll(
     mask: Bool[ArrayLike, "time *batch"] | None = None,
     resets: Bool[ArrayLike, "time *batch"] | None = None,
     reverse: bool = False,
+    batch_major: bool = False,
+    key: Array | None = None,
+    deterministic: bool = False,
     unroll: int = 1,
     kernel: Literal["scan", "parallel"] = "scan",
 ) -> tuple[Carry, Float[Array, "time *batch output_size"]]:
@@ -40,19 +46,26 @@ def unroll(
         for t in range(time):
             carry, ys[t] = cell.step(params, carry, xs[t])
 
+    A stack of cells runs one cell after the other, each over the whole sequence.
+
     Args:
         cell: the cell, static under jit.
         params: its parameters, from `cell.init`.
         xs: the inputs, time-major, `[time, batch, features]`; `[time, features]` and more batch axes work too.
-        carry: the carry before the first step; `cell.initial_carry` if None. Cast to the carry's declared dtype.
+        carry: the carry before the first step; `cell.start` (zeros, unless it is learned) if None. Cast to the carry's
+            declared dtype.
         lengths: the number of real steps of every sequence, 0 to time. Past it the carry stays as it is and outputs are
             zero, whatever the padding holds (NaN included); with `reverse`, the padding comes first and is passed over.
         mask: True for real steps, False for those to pass over, anywhere in the sequence, as `lengths` does at its end;
             with both, a step has to be real by both.
-        resets: True where a new sequence begins. The step starts from `cell.initial_carry`, and nothing crosses the
-            border between it and the step before, with `reverse` neither. A step that `mask` passes over still begins
-            a sequence; one past `lengths` does not.
+        resets: True where a new sequence begins. The step starts from `cell.start`, and nothing crosses the border
+            between it and the step before, with `reverse` neither. A step that `mask` passes over still begins a
+            sequence; one past `lengths` does not.
         reverse: run from the last step to the first; outputs stay at the time of their inputs.
+        batch_major: inputs, `mask`, `resets` and outputs are `[batch, time, ...]`. Costs one transpose of the inputs
+            and one of the outputs, however many cells a stack has.
+        key: for training with cells that draw random numbers (dropout): masks are drawn from it, once, before the loop.
+        deterministic: run such cells as in evaluation, without random numbers; `key` is then not needed nor used.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
         kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
             recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU).
@@ -64,57 +77,98 @@ def unroll(
         TypeError: `xs`, `lengths`, `mask` or `resets` of the wrong kind (integer inputs want one-hot encoding or an
             embedding first).
         ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
-            kernel that does not exist or cannot run this cell.
+            kernel that does not exist or cannot run this cell, a random cell with neither `key` nor `deterministic`.
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    if batch_major:
+        xs = jnp.asarray(xs)
+        axis = len(cell.leading_shape(xs)) - 1
+        xs = jnp.moveaxis(xs, axis, 0)
+        mask, resets = (
+            None if flags is None else jnp.moveaxis(jnp.asarray(flags), axis, 0) for flags in (mask, resets)
+        )
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
-    resets = check_flags("resets", resets, len(xs), xs.shape[1:-1])
+    time, *batch_shape = cell.leading_shape(xs)
+    resets = check_flags("resets", resets, time, tuple(batch_shape))
     if resets is not None and lengths is not None:
-        resets = resets & within(xs, lengths)
-    if resets is not None and reverse:  # in reverse, the step before the border is the one that comes after it
-        resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    fresh = cell.initial_carry(xs.shape[1:-1], output_dtype(params, xs))
-    zs = cell.project(params, xs)
-    if kernel == "parallel":
-        return _in_parallel(cell, params, xs, zs, carry, fresh, valid, resets, reverse)
-    step = masked_step(cell, params, output_dtype(params, xs))
-
-    def body(carry: Carry, inputs: tuple[Any, Any, Any]) -> tuple[Carry, Array]:
-        z, valid, reset = inputs
-        if reset is not None:
-            carry = select(reset, fresh, carry)
-        return step(carry, (z, valid))
-
-    # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
-    return lax.scan(
-        body, carry, (zs, valid, resets), reverse=reverse, unroll=min(unroll, len(xs)) if len(xs) > 1 else True
-    )
+        resets = resets & within(time, lengths, tuple(batch_shape))
+    noise = None
+    if cell.is_random and not deterministic:
+        if key is None:
+            raise ValueError("the cell draws random numbers: give key=... to train, or deterministic=True to evaluate")
+        params, noise = cell.perturb(key, params, (time, *batch_shape))
+    over_time = _OverTime(tuple(batch_shape), valid, resets, reverse, unroll, kernel)
+    carry, ys = over_time(cell, params, xs, carry, noise)
+    return carry, jnp.moveaxis(ys, 0, axis) if batch_major else ys
 
 
 KERNELS = ("scan", "parallel")
 
 
-def _in_parallel(
-    cell: Cell[Params, Carry],
-    params: Params,
-    xs: Array,
-    zs: Any,
-    carry: Carry,
-    fresh: Carry,
-    valid: Any,
-    resets: Any,
-    reverse: bool,
-) -> tuple[Carry, Array]:
-    if not isinstance(cell, ParallelCell):
-        raise ValueError(f'kernel "parallel" needs a linear recurrence, and {type(cell).__name__} is none: use "scan"')
-    if reverse:
-        zs, valid, resets = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid, resets))
-    columns = jax.tree.map(lambda flags: flags[..., None], (valid, resets))
-    carries = cell.carries(params, zs, carry, fresh, *columns)
-    ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
-    ys = select(valid, ys, jnp.zeros_like(ys))
-    return jax.tree.map(lambda leaf: leaf[-1], carries), ys[::-1] if reverse else ys
+@dataclass(frozen=True)
+class _OverTime:
+    """Runs cells over one and the same stretch of time; see `unroll` for the settings."""
+
+    batch_shape: tuple[int, ...]
+    valid: Bool[Array, "time *batch"] | None
+    resets: Bool[Array, "time *batch"] | None
+    reverse: bool
+    unroll: int
+    kernel: str
+
+    def __call__(
+        self, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, noise: Any, *, reverse: bool = False
+    ) -> tuple[Any, Array]:
+        """A `rnnjax.compose.Run`; `reverse` turns the direction round."""
+        if reverse:
+            return dataclasses.replace(self, reverse=not self.reverse)(cell, params, xs, carry, noise)
+        dtype = output_dtype(params, xs)
+        if isinstance(cell, Composite):
+            carry, ys = cell.compose(params, xs, carry, noise, self)
+            return carry, select(self.valid, ys.astype(dtype), jnp.zeros_like(ys, dtype))
+        fresh = jax.tree.map(lambda new, old: new.astype(old.dtype), cell.start(params, self.batch_shape, dtype), carry)
+        zs = cell.project_with(params, xs, noise)
+        if self.kernel == "parallel":
+            return self._in_parallel(cell, params, zs, carry, fresh, dtype)
+        step = masked_step(cell, params, dtype)
+
+        def body(carry: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Array]:
+            z, valid, reset = inputs
+            if reset is not None:
+                carry = select(reset, fresh, carry)
+            return step(carry, (z, valid))
+
+        # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
+        return lax.scan(
+            body,
+            carry,
+            (zs, self.valid, self.borders),
+            reverse=self.reverse,
+            unroll=min(self.unroll, len(xs)) if len(xs) > 1 else True,
+        )
+
+    @property
+    def borders(self) -> Bool[Array, "time *batch"] | None:
+        """The steps that begin anew; in reverse, the step before a border is the one that comes after it."""
+        if self.resets is None or not self.reverse:
+            return self.resets
+        return jnp.concatenate([self.resets[1:], jnp.zeros_like(self.resets[:1])])
+
+    def _in_parallel(
+        self, cell: Cell[Any, Any], params: Any, zs: Any, carry: Any, fresh: Any, dtype: Any
+    ) -> tuple[Any, Array]:
+        if not isinstance(cell, ParallelCell):
+            name = type(cell).__name__
+            raise ValueError(f'kernel "parallel" needs a linear recurrence, and {name} is none: use "scan"')
+        valid, borders = self.valid, self.borders
+        if self.reverse:
+            zs, valid, borders = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid, borders))
+        columns = jax.tree.map(lambda flags: flags[..., None], (valid, borders))
+        carries = cell.carries(params, zs, carry, fresh, *columns)
+        ys = cell.output(params, carries, zs).astype(dtype)
+        ys = select(valid, ys, jnp.zeros_like(ys))
+        return jax.tree.map(lambda leaf: leaf[-1], carries), ys[::-1] if self.reverse else ys
 
 
 class Trajectory(NamedTuple):
@@ -211,21 +265,22 @@ def prepare(
     """
     check_params(cell, params)
     xs = jnp.asarray(xs)
-    if xs.ndim < 2:
+    leading = cell.leading_shape(xs)
+    if len(leading) < 1:
         raise ValueError(f"xs must be [time, batch, features] or [time, features], got shape {xs.shape}")
     if xs.shape[0] == 0:
         raise ValueError(f"xs must have at least one time step, got shape {xs.shape}")
     check_inputs(cell, params, xs, "xs")
-    batch_shape, dtype = xs.shape[1:-1], output_dtype(params, xs)
-    carry = cell.initial_carry(batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
-    valid = check_flags("mask", mask, len(xs), batch_shape)
+    time, batch_shape, dtype = len(xs), leading[1:], output_dtype(params, xs)
+    carry = cell.start(params, batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
+    valid = check_flags("mask", mask, time, batch_shape)
     if lengths is not None:
-        valid = within(xs, lengths) if valid is None else within(xs, lengths) & valid
+        real = within(time, lengths, batch_shape)
+        valid = real if valid is None else real & valid
     return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
 
 
-def within(xs: Array, lengths: ArrayLike) -> Bool[Array, "time *batch"]:
+def within(time: int, lengths: ArrayLike, batch_shape: tuple[int, ...]) -> Bool[Array, "time *batch"]:
     """Whether a step comes before the end of its sequence."""
-    batch_shape = xs.shape[1:-1]
-    steps = jnp.arange(len(xs)).reshape((-1,) + (1,) * len(batch_shape))
-    return steps < jnp.asarray(check_lengths(lengths, len(xs), batch_shape))
+    steps = jnp.arange(time).reshape((-1,) + (1,) * len(batch_shape))
+    return steps < jnp.asarray(check_lengths(lengths, time, batch_shape))

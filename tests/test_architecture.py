@@ -1,4 +1,4 @@
-"""Dependencies point one way: cells <- scan <- (flow, learn) <- models, train <- benchmarks, notebooks."""
+"""Dependencies point one way: cells <- compose <- scan <- (flow, learn) <- models, train <- benchmarks, notebooks."""
 
 import ast
 import re
@@ -17,9 +17,9 @@ ALLOWED = {
     "checks": set(),
     "initializers": set(),
     "cells": {"registry", "checks", "initializers"},
-    "compose": {"cells", "checks"},
+    "compose": {"registry", "cells", "checks"},
     "kernels": {"cells"},
-    "scan": {"cells", "checks", "kernels"},
+    "scan": {"cells", "checks", "compose", "kernels"},
     "flow": {"cells", "scan"},
     "learn": {"cells", "scan"},
     "tasks": {"registry", "checks"},

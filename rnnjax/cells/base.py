@@ -34,17 +34,17 @@ class HiddenCarry(NamedTuple):
 
 
 class Cell(abc.ABC, Generic[Params, Carry]):
-    """The interface of every cell; see the module's docstring for the equations."""
+    """The interface of every cell; see the module's docstring for the equations.
 
-    hidden_size: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden_size", check_size("hidden_size", self.hidden_size))
+    The abstract methods make a cell. The others have a default that is right for most: what is not so for cells that
+    are made of cells (`rnnjax.compose`), that draw random numbers in training, or whose inputs have more than one axis
+    of features.
+    """
 
     @property
+    @abc.abstractmethod
     def output_size(self) -> int:
-        """The size of the outputs: `hidden_size` unless the cell says otherwise."""
-        return self.hidden_size
+        """The size of the outputs."""
 
     @abc.abstractmethod
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> Params:
@@ -66,14 +66,14 @@ class Cell(abc.ABC, Generic[Params, Carry]):
     def advance(self, params: Params, carry: Carry, z: Any) -> Carry:
         """The sequential rest of a step: the next carry, from this one and the projected input `z`."""
 
+    @abc.abstractmethod
     def output(self, params: Params, carry: Carry, z: Any) -> Float[Array, "*batch output_size"]:
-        """The output that goes with a step's new carry: its hidden state `h` unless the cell says otherwise."""
-        return carry.h  # type: ignore[attr-defined]
+        """The output that goes with a step's new carry."""
 
     def step(
         self, params: Params, carry: Carry, x: Float[Array, "*batch features"]
     ) -> tuple[Carry, Float[Array, "*batch output_size"]]:
-        """One time step: `(params, carry, x) -> (carry, y)`, for any leading batch shape.
+        """One time step: `(params, carry, x) -> (carry, y)`, for any leading batch shape, as in evaluation.
 
         The carry out has the structure, shapes and dtypes of the carry in; `y` has the dtype of `x` and the
         parameters, promoted (`output_dtype`). Parameters, carry and input are checked as by `unroll`.
@@ -81,10 +81,61 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         check_params(self, params)
         x = jnp.asarray(x)
         check_inputs(self, params, x, "x")
-        carry = check_carry(self, carry, x.shape[:-1], output_dtype(params, x))
+        carry = check_carry(self, carry, self.leading_shape(x), output_dtype(params, x))
         z = self.project(params, x)
         carry = self.advance(params, carry, z)
         return carry, self.output(params, carry, z).astype(output_dtype(params, x))
+
+    # --- what has a default -------------------------------------------------------------------------------------------
+
+    def start(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Carry:
+        """The carry that a sequence starts from when none is given: `initial_carry`, unless it is learned."""
+        return self.initial_carry(batch_shape, dtype)
+
+    def feature_shape(self, size: int) -> tuple[int, ...]:
+        """The trailing axes of inputs or outputs of `size` features: one, or more for a cell over space."""
+        return (size,)
+
+    def input_shape(self, params: Params) -> tuple[int, ...]:
+        """The trailing axes of the inputs that `params` were initialised for."""
+        return self.feature_shape(self.input_size(params))
+
+    def leading_shape(self, xs: Array) -> tuple[int, ...]:
+        """The shape of inputs or outputs without their feature axes."""
+        return xs.shape[: xs.ndim - len(self.feature_shape(1))]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training draws random numbers: dropout and the like."""
+        return False
+
+    def perturb(self, key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Params, Any]:
+        """What training makes of the parameters, and the noise of every step.
+
+        Drawn once for a whole sequence, before its loop. `shape` is that of time and batch; every array of the noise
+        begins with these axes and goes to `project_with`.
+        """
+        return params, None
+
+    def project_with(self, params: Params, xs: Float[Array, "*batch features"], noise: Any) -> Any:
+        """`project`, with the noise of the same steps; None in evaluation."""
+        return self.project(params, xs)
+
+
+class SizedCell(Cell[Params, Carry]):
+    """A cell of `hidden_size` units whose output is its hidden state `h`, unless it says otherwise."""
+
+    hidden_size: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden_size", check_size("hidden_size", self.hidden_size))
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
+
+    def output(self, params: Params, carry: Carry, z: Any) -> Float[Array, "*batch output_size"]:
+        return carry.h  # type: ignore[attr-defined]
 
 
 class AffineParams(Protocol):
@@ -115,7 +166,7 @@ PointwiseParamsT = TypeVar("PointwiseParamsT", bound=PointwiseParams)
 HasHiddenT = TypeVar("HasHiddenT", bound=HasHidden)
 
 
-class AffineCell(Cell[AffineParamsT, HasHiddenT]):
+class AffineCell(SizedCell[AffineParamsT, HasHiddenT]):
     """A cell whose input enters as `x_t w_x + b`, and whose carry holds vectors of `hidden_size`.
 
     Parameters are a NamedTuple with `w_x`, `b` and whatever else; the carry is the NamedTuple

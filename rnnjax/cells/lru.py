@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from rnnjax.cells.base import carry_dtype, matmul
+from rnnjax.cells.base import SizedCell, carry_dtype, matmul
 from rnnjax.cells.linear import Flags, ParallelCell, linear_scan
 from rnnjax.checks import check_floating, check_size
 
@@ -43,7 +43,7 @@ class LRUInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LRU(ParallelCell[LRUParams, LRUCarry]):
+class LRU(SizedCell[LRUParams, LRUCarry], ParallelCell[LRUParams, LRUCarry]):
     """Linear recurrent unit, a stable diagonal linear recurrence in complex numbers:
 
         s_t = lambda * s_(t-1) + exp(log_gamma) * (x_t B),    lambda = exp(-exp(log_nu) + i exp(log_theta))

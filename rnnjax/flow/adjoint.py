@@ -101,10 +101,13 @@ def backward(
     params = vary_with(params, (xs, carry))  # each device sums over its own batch, on its own scale
     final, ys, path = trajectory(cell, params, xs, carry, lengths=lengths)
     value, pull_loss = jax.vjp(loss, final, ys)
-    check_loss(value, ys.shape[1:-1])
+    time, *batch_shape = cell.leading_shape(path.xs)
+    check_loss(value, tuple(batch_shape))
     g_final, g_ys = pull_loss(jnp.ones_like(value))
     scale_dtype = jnp.result_type(*jax.tree.leaves(final))
-    direct = normalize(Scaled(select(path.valid, g_ys, jnp.zeros_like(g_ys)), jnp.zeros(ys.shape[:-1], scale_dtype)))
+    direct = normalize(
+        Scaled(select(path.valid, g_ys, jnp.zeros_like(g_ys)), jnp.zeros((time, *batch_shape), scale_dtype))
+    )
 
     def body(through: Scaled, inputs: tuple[Scaled, Any]) -> tuple[Scaled, Any]:
         direct, (x, z, before, valid) = inputs
@@ -117,7 +120,7 @@ def backward(
         seen = visit(Step(total, direct, before, x, valid))
         return Scaled(select(valid, g_before, total.tree), total.log_scale), seen
 
-    at_end = vary_with(Scaled(g_final, jnp.zeros(ys.shape[1:-1], scale_dtype)), (final, g_ys))
+    at_end = vary_with(Scaled(g_final, jnp.zeros(batch_shape, scale_dtype)), (final, g_ys))
     at_start, seen = lax.scan(body, at_end, (direct, path), reverse=True)
     return seen, normalize(at_start)
 

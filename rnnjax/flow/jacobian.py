@@ -73,7 +73,7 @@ def jacobian_norms(
         return _one_example(cell, params, xs, carry, length, measured_lags, of, singular_values)
 
     batched = one_example
-    for _ in range(xs.ndim - 2):
+    for _ in cell.leading_shape(xs)[1:]:
         batched = jax.vmap(batched, in_axes=(1, 0, None if lengths is None else 0), out_axes=1)
     measures = batched(xs, carry, None if lengths is None else jnp.asarray(lengths))
     measures = tuple(measure[places] for measure in measures)

@@ -1,0 +1,77 @@
+"""Zoneout."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rnnjax.cells.base import Cell
+from rnnjax.compose.base import Around, WithNoise, check_rate
+
+
+@dataclass(frozen=True)
+class Zoneout(Around[Any, Any]):
+    """A cell whose state, unit by unit, is at random left as it was:
+
+        training:   carry_t = m_t * carry_(t-1) + (1 - m_t) * carry'_t
+        evaluation: carry_t = rate * carry_(t-1) + (1 - rate) * carry'_t
+
+    with carry'_t what the cell makes of carry_(t-1), and m_t one with probability `rate`, drawn for every step. `rate`
+    is one for all components of the carry, or a tuple with one for each, in their order: `(0.05, 0.5)` for h and c of
+    an LSTM.
+
+    Source: D. Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations", 2016
+    (arXiv:1606.01305), equations 4 to 8.
+    """
+
+    cell: Cell[Any, Any]
+    rate: float | tuple[float, ...] = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for rate in self.rates:
+            check_rate("rate", rate)
+        if len(self.rates) != len(self._components):
+            raise ValueError(f"rate must be one number or {len(self._components)}, one a component, got {self.rate}")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The rate of each component of the carry."""
+        return self.rate if isinstance(self.rate, tuple) else (self.rate,) * len(self._components)
+
+    @property
+    def _components(self) -> list[Any]:
+        return jax.tree.leaves(jax.eval_shape(self.cell.initial_carry))
+
+    @property
+    def is_random(self) -> bool:
+        return max(self.rates) > 0 or self.cell.is_random
+
+    def perturb(self, key: Array, params: Any, shape: tuple[int, ...]) -> tuple[Any, WithNoise]:
+        key_cell, *keys = jax.random.split(key, 1 + len(self.rates))
+        masks = [
+            jax.random.bernoulli(key, rate, (*shape, *component.shape))
+            for key, rate, component in zip(keys, self.rates, self._components, strict=True)
+        ]
+        params, noise = self.cell.perturb(key_cell, params, shape)
+        return params, WithNoise(masks, noise)
+
+    def project_with(self, params: Any, xs: Array, noise: Any) -> WithNoise:
+        masks, noise = noise or (None, None)
+        return WithNoise(masks, self.cell.project_with(params, xs, noise))
+
+    def advance(self, params: Any, carry: Any, z: WithNoise) -> Any:
+        old, structure = jax.tree.flatten(carry)
+        new = jax.tree.leaves(self.cell.advance(params, carry, z.cell))
+        if z.own is None:
+            kept = [
+                rate * before + (1 - rate) * after for rate, before, after in zip(self.rates, old, new, strict=True)
+            ]
+        else:
+            kept = [jnp.where(*leaves) for leaves in zip(z.own, old, new, strict=True)]
+        return jax.tree.unflatten(structure, kept)
+
+    def output(self, params: Any, carry: Any, z: WithNoise) -> Array:
+        return self.cell.output(params, carry, z.cell)
