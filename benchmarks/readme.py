@@ -7,11 +7,12 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
 from benchmarks.results import read_records
-from rnnjax import CELLS, ParallelCell
+from rnnjax import CELLS, Around, Cell, ParallelCell
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -31,7 +32,7 @@ def cells() -> Sequence[Sequence[str]]:
     """One row a class: its registered names, and what its docstring says."""
     names: dict[type, list[str]] = {}
     for name, make in CELLS.items():
-        names.setdefault(type(make(hidden_size=1)), []).append(name)
+        names.setdefault(type(described(make(hidden_size=1))), []).append(name)
     headings = ("names", "cell", "equations", "parameters", "parallel over time", "source")
     return [headings, *(_cell(kind, registered) for kind, registered in names.items())]
 
@@ -53,6 +54,11 @@ def render(text: str) -> str:
         return f"<!-- table: {found[1]} -->\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + found[2]
 
     return re.sub(r"<!-- table: (.*?) -->\n.*?(<!-- end of table -->)", table, text, flags=re.DOTALL)
+
+
+def described(cell: Cell[Any, Any]) -> Cell[Any, Any]:
+    """What a row is about: the cell itself, or the one inside."""
+    return described(cell.cell) if isinstance(cell, Around) else cell
 
 
 def parameter_formula(kind: type) -> str:

@@ -7,6 +7,7 @@ values that the backward passes of `rnnjax.flow` start from.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
@@ -89,28 +90,39 @@ def unroll(
             None if flags is None else jnp.moveaxis(jnp.asarray(flags), axis, 0) for flags in (mask, resets)
         )
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
-    time, *batch_shape = cell.leading_shape(xs)
-    resets = check_flags("resets", resets, time, tuple(batch_shape))
+    time, batch_shape, dtype = len(xs), cell.leading_shape(xs)[1:], output_dtype(params, xs)
+    resets = check_flags("resets", resets, time, batch_shape)
     if resets is not None and lengths is not None:
-        resets = resets & within(time, lengths, tuple(batch_shape))
+        resets = resets & within(time, lengths, batch_shape)
     noise = None
     if cell.is_random and not deterministic:
         if key is None:
             raise ValueError("the cell draws random numbers: give key=... to train, or deterministic=True to evaluate")
         params, noise = cell.perturb(key, params, (time, *batch_shape))
-    over_time = _OverTime(tuple(batch_shape), valid, resets, reverse, unroll, kernel)
-    carry, ys = over_time(cell, params, xs, carry, noise)
+    fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
+    over_time = _OverTime(valid, resets, reverse, unroll, kernel)
+    carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
     return carry, jnp.moveaxis(ys, 0, axis) if batch_major else ys
 
 
 KERNELS = ("scan", "parallel")
 
 
+class _Slot(NamedTuple):
+    """One array of the carry, and what takes its place where a sequence begins."""
+
+    carry: Array
+    fresh: Array
+
+
+def _pick(slots: Any, index: int) -> Any:
+    return jax.tree.map(itemgetter(index), slots, is_leaf=lambda node: isinstance(node, _Slot))
+
+
 @dataclass(frozen=True)
 class _OverTime:
     """Runs cells over one and the same stretch of time; see `unroll` for the settings."""
 
-    batch_shape: tuple[int, ...]
     valid: Bool[Array, "time *batch"] | None
     resets: Bool[Array, "time *batch"] | None
     reverse: bool
@@ -118,16 +130,16 @@ class _OverTime:
     kernel: str
 
     def __call__(
-        self, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, noise: Any, *, reverse: bool = False
+        self, cell: Cell[Any, Any], params: Any, xs: Array, slots: Any, noise: Any, *, reverse: bool = False
     ) -> tuple[Any, Array]:
-        """A `rnnjax.compose.Run`; `reverse` turns the direction round."""
+        """A `rnnjax.compose.base.Run`, whose carry goes in as slots and comes out as it is."""
         if reverse:
-            return dataclasses.replace(self, reverse=not self.reverse)(cell, params, xs, carry, noise)
+            return dataclasses.replace(self, reverse=not self.reverse)(cell, params, xs, slots, noise)
         dtype = output_dtype(params, xs)
         if isinstance(cell, Composite):
-            carry, ys = cell.compose(params, xs, carry, noise, self)
+            carry, ys = cell.compose(params, xs, slots, noise, self)
             return carry, select(self.valid, ys.astype(dtype), jnp.zeros_like(ys, dtype))
-        fresh = jax.tree.map(lambda new, old: new.astype(old.dtype), cell.start(params, self.batch_shape, dtype), carry)
+        carry, fresh = _pick(slots, 0), _pick(slots, 1)
         zs = cell.project_with(params, xs, noise)
         if self.kernel == "parallel":
             return self._in_parallel(cell, params, zs, carry, fresh, dtype)

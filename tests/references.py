@@ -6,6 +6,7 @@ A new cell needs an entry in `REFERENCES`; without one the battery fails by its 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 
@@ -149,6 +150,74 @@ def lru(params, carry, x):
     return carry._replace(re=state.real, im=state.imag), y
 
 
+def lstm_conv(params, carry, x):
+    """Position by position of a line, each with the same input, and with its neighbours' states."""
+    c, h = np.empty_like(carry.c), np.empty_like(carry.h)
+    for here in range(len(h)):
+        net = params.b
+        for tap, there in enumerate((here - 1, here, here + 1)):
+            if 0 <= there < len(h):
+                net = net + x @ params.w_x[tap] + carry.h[there] @ params.w_h[tap]
+        i, f, g, o = np.split(net, 4)
+        c[here] = logistic(f) * carry.c[here] + logistic(i) * np.tanh(g)
+        h[here] = logistic(o) * np.tanh(c[here])
+    return carry._replace(h=h, c=c), h.ravel()
+
+
+# --- compositions: the equations around the steps above ---------------------------------------------------------------
+
+
+def stack(*steps):
+    def stacked(params, carry, x):
+        after = []
+        for step, own, before in zip(steps, params.layers, carry.layers, strict=True):
+            new, x = step(own, before, x)
+            after.append(new)
+        return carry._replace(layers=tuple(after)), x
+
+    return stacked
+
+
+def residual(inner):
+    def step(params, carry, x):
+        carry, y = inner(params, carry, x)
+        return carry, x + y
+
+    return step
+
+
+def layer_norm(inner):
+    def step(params, carry, x):
+        carry, y = inner(params.cell, carry, x)
+        return carry, params.gain * norm(y) + params.b
+
+    return step
+
+
+def zoneout(inner, rates):
+    """In evaluation; the output of the inner cell is its h."""
+
+    def step(params, carry, x):
+        new, _ = inner(params, carry, x)
+        kept = [rate * old + (1 - rate) * new for rate, old, new in zip(rates, carry, new, strict=True)]
+        return type(carry)(*kept), kept[0]
+
+    return step
+
+
+def dilated(inner):
+    def step(params, carry, x):
+        new, y = inner(params, jax.tree.map(lambda past: past[0], carry.past), x)
+        past = jax.tree.map(lambda past, new: np.concatenate([past[1:], new[None]]), carry.past, new)
+        return carry._replace(past=past), y
+
+    return step
+
+
+def learned_carry(inner):
+    return lambda params, carry, x: inner(params.cell, carry, x)
+
+
 class Reference(NamedTuple):
     """What is known of a cell without its code."""
 
@@ -181,6 +250,7 @@ REFERENCES = {
         lambda inputs, hidden: 4 * (inputs + (hidden + 1) // 2 + 1) * hidden + hidden * ((hidden + 1) // 2),
     ),
     "lstm-layer-norm": Reference(lstm_layer_norm, gates(4, 6)),
+    "lstm-conv": Reference(lstm_conv, lambda inputs, hidden: 4 * (3 * (inputs + hidden) + 1) * hidden),
     "slstm": Reference(slstm, gates(4), positive=("n",)),
     "gru": Reference(gru, gates(3, 1)),
     "gru-reset-before": Reference(gru_reset_before, gates(3)),
@@ -198,15 +268,18 @@ def unroll(step, params, xs, carry, *, lengths=None, reverse=False):
     Only the real part of a sequence is ever looked at, forwards or backwards; the other outputs stay zero.
     """
     time, batch, _ = xs.shape
-    _, y = step(params, type(carry)(*(leaf[0] for leaf in carry)), xs[0, 0])
+
+    def of(example):
+        return jax.tree.map(lambda leaf: leaf[example], carry)
+
+    _, y = step(params, of(0), xs[0, 0])
     finals, columns = [], []
     for example in range(batch):
-        state = type(carry)(*(leaf[example] for leaf in carry))
+        state = of(example)
         steps = range(time if lengths is None else lengths[example])
         ys = {}
         for t in reversed(steps) if reverse else steps:
             state, ys[t] = step(params, state, xs[t, example])
         finals.append(state)
         columns.append([ys.get(t, np.zeros_like(y)) for t in range(time)])
-    final = type(carry)(*(np.stack(leaves) for leaves in zip(*finals, strict=True)))
-    return final, np.array(columns).swapaxes(0, 1)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *finals), np.array(columns).swapaxes(0, 1)

@@ -1,6 +1,6 @@
 """The settings of the gradient benchmark."""
 
-import dataclasses
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from benchmarks.errors import UsageError
-from rnnjax import CELLS, Cell
+from rnnjax import CELLS, Cell, Stack
 from rnnjax.tasks import TASKS, Task
 
 
@@ -40,6 +40,8 @@ class Config:
     """Training steps before the norms are measured again."""
     hidden_size: Int = 32
     """Hidden units of every cell."""
+    layers: Int = 1
+    """Cells on top of each other, all of one kind."""
     batch_size: Int = 8
     """Sequences a training step, and a measurement."""
     learning_rate: float = 0.01
@@ -61,7 +63,8 @@ class Config:
                 raise UsageError(f"--{name}: give at least one")
             if len(set(values)) < len(values):
                 raise UsageError(f"--{name}: {' '.join(map(str, values))} has a value twice")
-        for name, least in (("seeds", 1), ("steps", 1), ("hidden-size", 1), ("batch-size", 1), ("data-seed", 0)):
+        sizes = ("seeds", "steps", "hidden-size", "layers", "batch-size")
+        for name, least in (*((size, 1) for size in sizes), ("data-seed", 0)):
             value = getattr(self, name.replace("-", "_"))
             if value < least:
                 raise UsageError(f"--{name} must be at least {least}, got {value}")
@@ -88,9 +91,10 @@ class Config:
             )
 
     def make_cell(self, name: str) -> Cell[Any, Any]:
-        cell = CELLS[name](hidden_size=self.hidden_size)
-        has_forget_bias = any(field.name == "forget_bias" for field in dataclasses.fields(cell))  # type: ignore[arg-type]
-        return dataclasses.replace(cell, forget_bias=self.forget_bias) if has_forget_bias else cell  # type: ignore[type-var]
+        make = CELLS[name]
+        has_forget_bias = "forget_bias" in inspect.signature(make).parameters
+        cell = make(self.hidden_size, **({"forget_bias": self.forget_bias} if has_forget_bias else {}))
+        return cell if self.layers == 1 else Stack((cell,) * self.layers)
 
     def make_task(self, lag: int) -> Task:
         return TASKS[self.task](lag)

@@ -1,5 +1,7 @@
 """The figures of the gradient benchmark, from records."""
 
+import itertools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def curves(records: Sequence[Record], config: Config) -> Figure:
         for colour, cell in zip(_colours(config), config.cells, strict=True):
             mine = pick(records, cell=cell, phase=phase, lag=lag)
             steps = -np.array(mine[0]["curve_lags"])
-            for line, component in zip(LINES, mine[0]["log10_norm"], strict=False):
+            for line, component in zip(itertools.cycle(LINES), mine[0]["log10_norm"], strict=False):
                 label = f"{cell}: {_norm(component)}"
                 _band(axes, steps, values(mine, "log10_norm", component), colour, line, label)
         axes.set(title=_title(phase, config), xlabel="t - T (steps)")
@@ -113,7 +115,9 @@ def _colours(config: Config) -> list[str]:
 
 
 def _norm(component: str) -> str:
-    return rf"$\|\partial L/\partial {component}_t\|$"
+    """The norm of a component's gradient; `layers[1].h` is written as h of layer 2."""
+    name = re.sub(r"layers\[(\d+)\]\.(.*)", lambda found: f"{found[2]}^{{({int(found[1]) + 1})}}", component)
+    return rf"$\|\partial L/\partial {name}_t\|$"
 
 
 def _title(phase: str, config: Config) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell, HiddenCarry, PointwiseCell
+from rnnjax.cells.conv_lstm import ConvLSTM, ConvLSTMParams, SpatialBroadcast, conv_lstm_on_vectors
 from rnnjax.cells.elman import Elman, ElmanParams
 from rnnjax.cells.gru import GRU, GRUParams, GRUResetBefore, GRUResetBeforeParams
 from rnnjax.cells.layer_norm import LayerNormElman, LayerNormGRU, LayerNormLSTM, LayerNormLSTMParams, LayerNormParams
@@ -36,6 +38,7 @@ CELLS: Registry[Callable[..., Cell[Any, Any]]] = Registry(
         "lstm-coupled": CoupledLSTM,
         "lstm-projected": ProjectedLSTM,
         "lstm-layer-norm": LayerNormLSTM,
+        "lstm-conv": conv_lstm_on_vectors,
         "slstm": SLSTM,
         "gru": GRU,
         "gru-reset-before": GRUResetBefore,
@@ -55,7 +58,10 @@ __all__ = [
     "LSTM1997",
     "MGU",
     "SLSTM",
+    "Around",
     "Cell",
+    "ConvLSTM",
+    "ConvLSTMParams",
     "CoupledLSTM",
     "CoupledLSTMParams",
     "Elman",
@@ -86,4 +92,5 @@ __all__ = [
     "ProjectedLSTM",
     "ProjectedLSTMParams",
     "SLSTMCarry",
+    "SpatialBroadcast",
 ]

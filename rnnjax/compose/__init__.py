@@ -3,14 +3,13 @@
 from typing import Any
 
 from rnnjax.cells.base import Cell
-from rnnjax.compose.base import Around, Composite
+from rnnjax.compose.base import Composite
 from rnnjax.compose.bidirectional import Bidirectional, BidirectionalCarry, BidirectionalParams
 from rnnjax.compose.dilated import Dilated, DilatedCarry
 from rnnjax.compose.dropout import Dropout, RecurrentDropout, WeightDrop
 from rnnjax.compose.layer_norm import LayerNorm, LayerNormOutputParams
 from rnnjax.compose.learned_carry import LearnedCarry, LearnedCarryParams
 from rnnjax.compose.residual import Residual
-from rnnjax.compose.spatial import SpatialBroadcast
 from rnnjax.compose.stack import Stack, StackCarry, StackParams
 from rnnjax.compose.zoneout import Zoneout
 from rnnjax.registry import Registry
@@ -28,13 +27,11 @@ COMPOSITIONS: Registry[type[Cell[Any, Any]]] = Registry(
         "zoneout": Zoneout,
         "dilated": Dilated,
         "learned-carry": LearnedCarry,
-        "spatial-broadcast": SpatialBroadcast,
     },
 )
 
 __all__ = [
     "COMPOSITIONS",
-    "Around",
     "Bidirectional",
     "BidirectionalCarry",
     "BidirectionalParams",
@@ -48,7 +45,6 @@ __all__ = [
     "LearnedCarryParams",
     "RecurrentDropout",
     "Residual",
-    "SpatialBroadcast",
     "Stack",
     "StackCarry",
     "StackParams",

@@ -26,7 +26,7 @@ class Run(Protocol):
     """
 
     def __call__(
-        self, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, noise: Any, *, reverse: bool = False
+        self, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, noise: Any, /, *, reverse: bool = False
     ) -> tuple[Any, Array]: ...
 
 
@@ -77,56 +77,6 @@ def _read(
     return carry, y.astype(output_dtype(params, xs))
 
 
-class Around(Cell[Params, Carry]):
-    """A cell around one other, `cell`, with its parameters, carry and sizes unless it says otherwise."""
-
-    cell: Cell[Any, Any]
-
-    def __post_init__(self) -> None:
-        check_cell("cell", self.cell)
-
-    def inner(self, params: Params) -> Any:
-        """The parameters of the inner cell: all of them, or the field `cell`."""
-        return params
-
-    @property
-    def output_size(self) -> int:
-        return self.cell.output_size
-
-    def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> Params:
-        return self.cell.init(key, input_size, dtype)
-
-    def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Carry:
-        return self.cell.initial_carry(batch_shape, dtype)
-
-    def input_size(self, params: Params) -> int:
-        return self.cell.input_size(self.inner(params))
-
-    def project(self, params: Params, xs: Float[Array, "*batch features"]) -> Any:
-        return self.project_with(params, xs, None)
-
-    def project_with(self, params: Params, xs: Float[Array, "*batch features"], noise: Any) -> Any:
-        return self.cell.project_with(self.inner(params), xs, noise)
-
-    def output(self, params: Params, carry: Carry, z: Any) -> Float[Array, "*batch output_size"]:
-        return self.cell.output(self.inner(params), carry, z)
-
-    def start(self, params: Params, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Carry:
-        return self.cell.start(self.inner(params), batch_shape, dtype)
-
-    def feature_shape(self, size: int) -> tuple[int, ...]:
-        return self.cell.feature_shape(size)
-
-    @property
-    def is_random(self) -> bool:
-        return self.cell.is_random
-
-    def perturb(self, key: Array, params: Params, shape: tuple[int, ...]) -> tuple[Params, Any]:
-        inner, noise = self.cell.perturb(key, self.inner(params), shape)
-        outer: Any = params
-        return inner if self.inner(params) is params else outer._replace(cell=inner), noise
-
-
 class WithNoise(NamedTuple):
     """What belongs to a cell itself, and what to the cell inside it: of noise, or of projected inputs with it."""
 
@@ -135,12 +85,6 @@ class WithNoise(NamedTuple):
 
 
 # --- pieces that compositions are written with ------------------------------------------------------------------------
-
-
-def check_cell(name: str, cell: Any) -> None:
-    if not isinstance(cell, Cell):
-        hint = ": give it a size, such as LSTM(128)" if isinstance(cell, type) else ""
-        raise TypeError(f"{name} must be a cell, got {cell!r}{hint}")
 
 
 def check_rate(name: str, rate: Any, below: float = 1.0) -> float:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rnnjax.cells.around import check_cell
 from rnnjax.cells.base import Cell
-from rnnjax.compose.base import Composite, Run, check_cell
+from rnnjax.compose.base import Composite, Run
 
 MERGES = ("concat", "sum")
 

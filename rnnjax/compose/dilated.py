@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
 from rnnjax.checks import check_size
-from rnnjax.compose.base import Around
 
 
 class DilatedCarry(NamedTuple):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell, PointwiseCell, matmul
-from rnnjax.compose.base import Around, Composite, Run, WithNoise, check_rate, draw_mask, drop
+from rnnjax.compose.base import Composite, Run, WithNoise, check_rate, draw_mask, drop
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell, carry_dtype
 from rnnjax.cells.layer_norm import layer_norm
-from rnnjax.compose.base import Around, Composite, Run
+from rnnjax.compose.base import Composite, Run
 
 
 class LayerNormOutputParams(NamedTuple):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
-from rnnjax.compose.base import Around, Composite, Run
+from rnnjax.compose.base import Composite, Run
 
 
 class LearnedCarryParams(NamedTuple):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
-from rnnjax.compose.base import Around, WithNoise, check_rate
+from rnnjax.compose.base import WithNoise, check_rate
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""One battery over every registered cell; a new cell has it for free, once `tests/references.py` knows it."""
+"""One battery over every registered cell and composition; new ones have it once `tests/references.py` knows them."""
 
+import math
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -13,21 +14,58 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import rnnjax
-from benchmarks.readme import parameter_formula
-from rnnjax import flow
+from benchmarks.readme import described, parameter_formula
+from rnnjax import compose, flow
+from rnnjax.scan import select
 from tests import references
 from tests.support import normal_like, relative_error
 
 TIME, BATCH, INPUTS, HIDDEN = 7, 4, 3, 5
 LENGTHS = np.array([0, 1, 4, 6])  # no sequence fills the batch
 
+COMPOSED = {
+    "stack": lambda size: compose.Stack((rnnjax.LSTM(size), rnnjax.Elman(4))),
+    "residual": lambda size: compose.Stack((rnnjax.Elman(size), compose.Residual(rnnjax.GRU(size)))),
+    "layer-norm": lambda size: compose.LayerNorm(rnnjax.LSTM(size)),
+    "dropout": lambda size: compose.Dropout(rnnjax.GRU(size), 0.2, 0.5),
+    "recurrent-dropout": lambda size: compose.RecurrentDropout(rnnjax.LSTM(size)),
+    "weight-drop": lambda size: compose.WeightDrop(rnnjax.LSTM(size)),
+    "zoneout": lambda size: compose.Zoneout(rnnjax.LSTM(size), (0.2, 0.5)),
+    "dilated": lambda size: compose.Dilated(rnnjax.LSTM(size), 3),
+    "learned-carry": lambda size: compose.LearnedCarry(rnnjax.LSTM(size)),
+}
+"""An example of every composition of cells that has a step, as in evaluation."""
+
+STEPS = {name: known.step for name, known in references.REFERENCES.items()} | {
+    "stack": references.stack(references.lstm, references.elman(np.tanh)),
+    "residual": references.stack(references.elman(np.tanh), references.residual(references.gru)),
+    "layer-norm": references.layer_norm(references.lstm),
+    "dropout": references.gru,
+    "recurrent-dropout": references.lstm,
+    "weight-drop": references.lstm,
+    "zoneout": references.zoneout(references.lstm, (0.2, 0.5)),
+    "dilated": references.dilated(references.lstm),
+    "learned-carry": references.learned_carry(references.lstm),
+}
+
 CORE = ("rnn", "lstm", "gru", "gru-reset-before")
 """The cells that even the fast tests run through everything; for the others what takes long is marked slow."""
 
-every_cell = pytest.mark.parametrize("name", rnnjax.CELLS)
-every_cell_if_slow = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in CORE else pytest.mark.slow) for name in rnnjax.CELLS]
-)
+
+def unless_slow(fast):
+    names = [*rnnjax.CELLS, *COMPOSED]
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+    )
+
+
+every_registered_cell = pytest.mark.parametrize("name", rnnjax.CELLS)
+every_cell = unless_slow((*rnnjax.CELLS, "stack", "zoneout"))
+every_cell_if_slow = unless_slow(CORE)
+
+
+def make(name, size=HIDDEN):
+    return rnnjax.CELLS[name](size) if name in rnnjax.CELLS else COMPOSED[name](size)
 
 
 class Case(NamedTuple):
@@ -44,7 +82,7 @@ def shapes(cell, inputs, dtype=jnp.float32):
 
 def draw(name, dtype=jnp.float64, seed=0, batch_shape=(BATCH,)):
     """A cell with every parameter, input and carry component drawn at random."""
-    cell = rnnjax.CELLS[name](HIDDEN)
+    cell = make(name)
     carry = normal_like(jax.eval_shape(lambda: cell.initial_carry(batch_shape, dtype)), seed + 2)
     if name in references.REFERENCES:
         positive = references.REFERENCES[name].positive
@@ -58,7 +96,7 @@ def draw(name, dtype=jnp.float64, seed=0, batch_shape=(BATCH,)):
 
 
 def run(cell, params, xs, carry=None, lengths=None, reverse=False):
-    return rnnjax.unroll(cell, params, xs, carry, lengths=lengths, reverse=reverse)
+    return rnnjax.unroll(cell, params, xs, carry, lengths=lengths, reverse=reverse, deterministic=True)
 
 
 compiled = jax.jit(run, static_argnames=("cell", "reverse"))
@@ -69,32 +107,37 @@ def jitted(*args, **options):
 
 
 def reference(name, case, **options):
-    assert name in references.REFERENCES, f"cell {name!r} has no reference in tests/references.py"
     params, xs, carry = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), case[1:])
-    return references.unroll(references.REFERENCES[name].step, params, xs, carry, **options)
+    return references.unroll(STEPS[name], params, xs, carry, **options)
 
 
-@every_cell
+@every_registered_cell
 def test_cell_has_a_reference(name):
     assert name in references.REFERENCES, f"cell {name!r} has no reference in tests/references.py"
 
 
-@every_cell
+def test_every_composition_has_a_case():
+    assert {*COMPOSED, "bidirectional"} == {*compose.COMPOSITIONS}, "the others have no step: tests/compose"
+    assert {*STEPS} == {*rnnjax.CELLS, *COMPOSED}
+
+
+@every_registered_cell
 def test_parameter_count(name):
     for inputs, hidden in (1, 1), (3, 5):
         cell = rnnjax.CELLS[name](hidden)
         count = sum(leaf.size for leaf in jax.tree.leaves(shapes(cell, inputs)))
         assert count == references.REFERENCES[name].parameters(inputs, hidden)
-        sizes = vars(cell) | {"input_size": inputs, "projection_size": cell.output_size}
+        cell = described(cell)
+        sizes = vars(cell) | {"input_size": inputs, "projection_size": cell.output_size, "prod": math.prod}
         assert count == eval(parameter_formula(type(cell)), sizes)
 
 
 @every_cell
 def test_cell_is_a_printable_value(name):
-    cell = rnnjax.CELLS[name](HIDDEN)
-    assert cell == rnnjax.CELLS[name](HIDDEN)
-    assert hash(cell) == hash(rnnjax.CELLS[name](HIDDEN))
-    assert cell != rnnjax.CELLS[name](HIDDEN + 1)
+    cell = make(name)
+    assert cell == make(name)
+    assert hash(cell) == hash(make(name))
+    assert cell != make(name, HIDDEN + 1)
     assert eval(repr(cell), {**vars(rnnjax), **vars(rnnjax.initializers)}) == cell
 
 
@@ -103,12 +146,12 @@ def test_cell_is_a_printable_value(name):
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_unroll_is_the_numpy_loop(name, reverse):
     case = draw(name)
-    zeros = jax.tree.map(np.zeros_like, case.carry)
+    start = jax.device_get(case.cell.start(case.params, (BATCH,), jnp.float64))
     got = jitted(*case[:3], reverse=reverse)
-    assert relative_error(got, reference(name, case._replace(carry=zeros), reverse=reverse)) < 1e-13
+    assert relative_error(got, reference(name, case._replace(carry=start), reverse=reverse)) < 1e-13
     final, ys = got = jitted(*case, LENGTHS, reverse)
     assert relative_error(got, reference(name, case, lengths=LENGTHS, reverse=reverse)) < 1e-13
-    for leaf, before in zip(final, case.carry, strict=True):
+    for leaf, before in zip(*map(jax.tree.leaves, (final, case.carry)), strict=True):
         np.testing.assert_array_equal(leaf[0], before[0])  # length 0: the carry as it came
     for example, length in enumerate(LENGTHS):
         assert not np.any(ys[length:, example])
@@ -123,14 +166,22 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
     random = np.random.RandomState(0)
     mask, resets = random.rand(TIME, BATCH) < 0.7, random.rand(TIME, BATCH) < 0.3
     xs = np.where(mask[..., None], case.xs, np.nan)
-    step = references.REFERENCES[name].step
     lengths = np.array([TIME, 0, 4, 6])
+    start = jax.device_get(case.cell.start(case.params, (), jnp.float64))
 
     @jax.jit
     def outcome(xs):
         def loss(xs):
             got = rnnjax.unroll(
-                case.cell, case.params, xs, case.carry, lengths=lengths, mask=mask, resets=resets, reverse=reverse
+                case.cell,
+                case.params,
+                xs,
+                case.carry,
+                lengths=lengths,
+                mask=mask,
+                resets=resets,
+                reverse=reverse,
+                deterministic=True,
             )
             return jnp.square(got[1]).sum(), got
 
@@ -146,9 +197,9 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
         for t in reversed(range(lengths[example])) if reverse else range(lengths[example]):
             border = t + 1 if reverse else t
             if border < lengths[example] and resets[border, example]:
-                state = jax.tree.map(np.zeros_like, state)
+                state = start
             if mask[t, example]:
-                state, ys[t] = step(case.params, state, xs[t, example])
+                state, ys[t] = STEPS[name](case.params, state, xs[t, example])
         mine = jax.tree.map(itemgetter(example), got[0]), got[1][:, example]
         chex.assert_trees_all_close(mine, (state, ys), rtol=1e-12, atol=1e-13)
 
@@ -173,7 +224,7 @@ def test_ways_to_run_agree(name):
     final, tail = jitted(cell, params, xs[1:], middle)
     chex.assert_trees_all_close((final, np.concatenate([head, tail])), want, rtol=1e-13, atol=1e-13)
 
-    got = jax.jit(partial(rnnjax.unroll, cell, unroll=3))(params, xs, carry)
+    got = jax.jit(partial(rnnjax.unroll, cell, unroll=3, deterministic=True))(params, xs, carry)
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
@@ -193,10 +244,12 @@ def test_any_batch_shape(name):
     case = draw(name)
     final, ys = jitted(*case, LENGTHS)
 
-    square = jax.tree.map(lambda leaf: leaf.reshape(2, 2, -1), case.carry)
-    got = jitted(case.cell, case.params, case.xs.reshape(TIME, 2, 2, INPUTS), square, LENGTHS.reshape(2, 2))
-    want = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-2], 2, 2, leaf.shape[-1]), (final, ys))
-    chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
+    def square(tree):
+        return jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), tree)
+
+    xs = case.xs.reshape(TIME, 2, 2, INPUTS)
+    got = jitted(case.cell, case.params, xs, square(case.carry), LENGTHS.reshape(2, 2))
+    chex.assert_trees_all_close(got, (square(final), ys.reshape(TIME, 2, 2, -1)), rtol=1e-13, atol=1e-13)
 
     alone = jax.tree.map(lambda leaf: leaf[2], case.carry)
     got = jitted(case.cell, case.params, case.xs[:, 2], alone, LENGTHS[2])
@@ -214,7 +267,7 @@ def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
     def outcome(params, xs, carry):
         def loss(params, xs, carry):
             final, ys = run(cell, params, xs, carry, LENGTHS, reverse)
-            return sum(jnp.sum(leaf**2) for leaf in (*final, ys)), (final, ys)
+            return optax.tree.norm((final, ys), squared=True), (final, ys)
 
         return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, carry)
 
@@ -245,7 +298,8 @@ def test_dtypes(name, params_dtype, xs_dtype, carry_dtype, output_dtype, toleran
         case = case._replace(xs=case.xs.astype(xs_dtype))
         final, ys = jitted(*case)
         chex.assert_trees_all_equal_shapes_and_dtypes(final, case.carry)
-        chex.assert_type([*final, ys], [carry_dtype] * len(final) + [output_dtype])
+        leaves = jax.tree.leaves(final)
+        chex.assert_type([*leaves, ys], [carry_dtype] * len(leaves) + [output_dtype])
         assert relative_error((final, ys), reference(name, case)) < tolerance
         stepped, y = jax.eval_shape(case.cell.step, case.params, case.carry, case.xs[0])
         chex.assert_trees_all_equal_shapes_and_dtypes((stepped, y), (final, ys[0]))
@@ -295,7 +349,7 @@ def test_one_trace_a_shape(name):
         counted(*draw(name, jnp.float32, seed), np.array([seed] * BATCH))
     assert len(traces) == 1
     _, params, xs, carry = draw(name, jnp.float32)
-    counted(rnnjax.CELLS[name](HIDDEN), params, xs[1:], carry, np.array([1] * BATCH))
+    counted(make(name), params, xs[1:], carry, np.array([1] * BATCH))
     assert len(traces) == 2
 
 
@@ -305,11 +359,11 @@ def test_one_trace_a_shape(name):
 @partial(jax.jit, static_argnums=0)  # a step is compiled once; the loop over it stays in Python
 def perturbed_step(cell, params, x, lengths, shifts, state, t):
     own, shift = jax.tree.map(lambda leaf: leaf[t], params), jax.tree.map(lambda leaf: leaf[t + 1], shifts)
-    real = (t < lengths)[..., None]
+    real = t < lengths
     z = cell.project(own, x)
-    new = cell.advance(own, state, z)
-    state = jax.tree.map(lambda new, old, shift: jnp.where(real, new, old) + shift, new, state, shift)
-    return state, jnp.where(real, cell.output(own, state, z), 0)
+    new = select(real, cell.advance(own, state, z), state)
+    state = jax.tree.map(jnp.add, new, shift)
+    return state, jnp.where(real[..., None], cell.output(own, state, z), 0)
 
 
 def perturbed(cell, params, xs, carry, lengths, shifts):
@@ -338,11 +392,12 @@ def over_time(tree, copies):
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
     cell, params, xs, carry = draw(name)
-    weights = normal_like(jax.eval_shape(partial(run, cell), params, xs, carry), 5)
+    final, ys = jax.eval_shape(partial(run, cell), params, xs, carry)
+    weights = normal_like((final, jax.ShapeDtypeStruct((BATCH, TIME, ys.shape[-1]), ys.dtype)), 5)
 
     def example_losses(final, ys):
-        terms = jax.tree.map(lambda out, w: out * w + out**2, (final, ys), weights)
-        return sum(leaf.sum(-1).reshape(-1, BATCH).sum(0) for leaf in jax.tree.leaves(terms))
+        terms = jax.tree.map(lambda out, w: out * w + out**2, (final, ys.swapaxes(0, 1)), weights)
+        return sum(leaf.reshape(BATCH, -1).sum(1) for leaf in jax.tree.leaves(terms))
 
     @jax.jit
     def total_loss(final, ys):
@@ -364,7 +419,7 @@ def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
         return jax.tree.map(jnp.exp, (of_carry.per_example, of_carry.mean, of_params))
 
     per_example, mean, of_params = norms(params, xs, carry)
-    want = jax.tree.map(lambda g: np.linalg.norm(g, axis=-1), g_carry)
+    want = jax.tree.map(lambda g: np.linalg.norm(g.reshape(*g.shape[:2], -1), axis=-1), g_carry)
     chex.assert_trees_all_close(per_example, want, rtol=1e-10)
     chex.assert_trees_all_close(mean, jax.tree.map(lambda norm: norm.mean(1), want), rtol=1e-10)
     want = jax.tree.map(lambda g: np.linalg.norm(g.reshape(TIME, -1), axis=-1), g_params)
@@ -380,14 +435,21 @@ def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
     def by_hand(xs, carry, length):
         shifts = no_shifts(carry)
         jacobian = jax.jacobian(lambda s: perturbed(cell, over_time(params, TIME), xs, carry, length, s)[0])(shifts)
-        return type(carry)(*(jnp.concatenate(row, -1) for row in jacobian))
+
+        def rows(leaf, of_leaf):
+            blocks = [
+                jnp.moveaxis(block, leaf.ndim, 0).reshape(TIME + 1, leaf.size, -1) for block in jax.tree.leaves(of_leaf)
+            ]
+            return jnp.concatenate(blocks, -1).swapaxes(0, 1)
+
+        return jax.tree.map(rows, carry, jacobian)
 
     # A component: [batch, rows, time + 1, columns].
     ends = np.full(BATCH, TIME) if lengths is None else lengths
     components = jax.vmap(by_hand)(xs.swapaxes(0, 1), carry, jnp.asarray(ends))
     lags = [1, 3, 7]
     for of in (None, *carry._fields[1:]):  # with one component, the whole carry is that component
-        rows = np.concatenate(components, 1) if of is None else np.asarray(getattr(components, of))
+        rows = np.concatenate(jax.tree.leaves(components if of is None else getattr(components, of)), 1)
         jacobians = rows.swapaxes(1, 2)[:, TIME - np.array(lags)].swapaxes(0, 1)  # [lags, batch, rows, columns]
         values = np.linalg.svd(jacobians, compute_uv=False)
         got = jax.jit(partial(flow.jacobian_norms, cell, lengths=lengths, lags=lags, of=of, singular_values=True))(
@@ -409,9 +471,9 @@ def test_batch_spread_over_devices(name):
 
     def results(params, xs, carry, lengths):
         def loss(params):
-            return jnp.square(rnnjax.unroll(cell, params, xs, lengths=lengths)[1]).sum()
+            return jnp.square(run(cell, params, xs, lengths=lengths)[1]).sum()
 
-        outcome = rnnjax.unroll(cell, params, xs, carry, lengths=lengths)
+        outcome = run(cell, params, xs, carry, lengths=lengths)
         norms = flow.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum(-1), lengths=lengths).per_example
         jacobians = flow.jacobian_norms(cell, params, xs, carry, lags=[2], singular_values=True)
         norms, jacobians = jax.tree.map(jnp.exp, (norms, jacobians[1:]))

@@ -1,0 +1,220 @@
+"""Dropout and the like: what is drawn, where it acts, and that evaluation has none of it."""
+
+from operator import itemgetter
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dilated,
+    Dropout,
+    Elman,
+    LayerNorm,
+    LearnedCarry,
+    RecurrentDropout,
+    Residual,
+    Stack,
+    WeightDrop,
+    Zoneout,
+)
+from tests.support import init, normal_like
+
+TIME, BATCH, INPUTS, SIZE = 5, 3, 4, 6
+KEY = jax.random.key(7)
+
+RANDOM = {
+    "dropout": Dropout(LSTM(SIZE), 0.3, 0.5),
+    "variational dropout": Dropout(GRU(SIZE), 0.3, 0.5, variational=True),
+    "recurrent dropout": RecurrentDropout(LSTM(SIZE), 0.4),
+    "recurrent dropout, per step": RecurrentDropout(GRU(SIZE), 0.4, variational=False),
+    "weight drop": WeightDrop(LSTM(SIZE), 0.5, ("w_x", "w_h")),
+    "zoneout": Zoneout(LSTM(SIZE), (0.3, 0.6)),
+    "all": Stack(
+        (
+            Dropout(RecurrentDropout(WeightDrop(LSTM(SIZE)).cell), 0.2),
+            Residual(Zoneout(Stack((Dropout(GRU(SIZE), 0.2), WeightDrop(Elman(SIZE)))))),
+            LayerNorm(Dilated(Zoneout(GRU(SIZE), 0.3))),
+            LearnedCarry(Dropout(Elman(SIZE), output_rate=0.1)),
+        )
+    ),
+}
+every_random_cell = pytest.mark.parametrize("cell", RANDOM.values(), ids=RANDOM)
+
+
+def draw(cell, dtype=jnp.float64):
+    params = normal_like(init(cell, INPUTS, dtype), 0, 0.5)
+    return params, normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), dtype), 1)
+
+
+@every_random_cell
+@pytest.mark.usefixtures("x64")
+def test_training_is_a_loop_over_steps_with_their_noise(cell):
+    """All of the randomness is drawn before the loop: a loop over single steps with it is the same run."""
+    params, xs = draw(cell)
+    got = jax.jit(lambda params, xs: rnnjax.unroll(cell, params, xs, key=KEY))(params, xs)
+    params, noise = cell.perturb(KEY, params, (TIME, BATCH))
+    carry, ys = cell.start(params, (BATCH,), jnp.float64), []
+    for t, x in enumerate(xs):
+        z = cell.project_with(params, x, jax.tree.map(itemgetter(t), noise))
+        carry = cell.advance(params, carry, z)
+        ys.append(cell.output(params, carry, z))
+    chex.assert_trees_all_close(got, (carry, jnp.stack(ys)), rtol=1e-12, atol=1e-13)
+
+
+@every_random_cell
+def test_keys(cell):
+    """No key is an error, the same key the same result, another key another one; evaluation needs none."""
+    params, xs = draw(cell, jnp.float32)
+    with pytest.raises(ValueError, match=r"give key=\.\.\. to train, or deterministic=True to evaluate"):
+        rnnjax.unroll(cell, params, xs)
+
+    @jax.jit
+    def train(key):
+        return rnnjax.unroll(cell, params, xs, key=key)[1]
+
+    np.testing.assert_array_equal(train(KEY), train(KEY))
+    assert not np.allclose(train(KEY), train(jax.random.key(8)))
+    evaluated = rnnjax.unroll(cell, params, xs, deterministic=True)[1]
+    np.testing.assert_array_equal(evaluated, rnnjax.unroll(cell, params, xs, deterministic=True, key=KEY)[1])
+    assert not np.allclose(train(KEY), evaluated)
+
+
+def test_a_cell_without_noise_needs_no_key():
+    for cell in (LSTM(3), Stack((Dropout(LSTM(3)), Zoneout(GRU(3), 0.0), RecurrentDropout(GRU(3), 0.0)))):
+        params = init(cell, INPUTS)
+        assert not cell.is_random
+        rnnjax.unroll(cell, params, jnp.zeros((2, INPUTS)))
+
+
+# --- where the masks act, on cells whose outputs show them ------------------------------------------------------------
+
+
+def masks(xs, cell, params, seed=0):
+    """Outputs of a run in training, of many sequences."""
+    return np.asarray(rnnjax.unroll(cell, params, xs, key=jax.random.key(seed))[1])
+
+
+def copying(size):
+    """A network without recurrence that gives out its input, and its parameters."""
+    cell = Elman(size, activation="identity")
+    return cell, rnnjax.ElmanParams(jnp.eye(size), jnp.zeros((size, size)), jnp.zeros(size))
+
+
+@pytest.mark.parametrize("where", ["input_rate", "output_rate"])
+@pytest.mark.parametrize("variational", [False, True])
+def test_dropout_is_bernoulli_per_step_or_per_sequence(where, variational):
+    cell, params = copying(32)
+    rate, xs = 0.3, jnp.ones((20, 200, 32))
+    ys = masks(xs, Dropout(cell, **{where: rate}, variational=variational), params)
+    np.testing.assert_allclose(np.unique(ys), [0, 1 / (1 - rate)], rtol=1e-6)
+    kept = ys > 0
+    draws = kept[0] if variational else kept
+    # Five standard deviations of the mean of as many draws.
+    assert abs(draws.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / draws.size)
+    assert variational == np.all(kept == kept[0])
+    # Neither two sequences of a batch nor two units share their masks.
+    for other in (np.roll(kept, 1, axis=1), np.roll(kept, 1, axis=2)):
+        agree = np.mean((kept == other)[0] if variational else kept == other)
+        assert abs(agree - (rate**2 + (1 - rate) ** 2)) < 0.03
+
+
+def test_dropout_keeps_what_goes_through_time():
+    """An accumulator with its outputs dropped: the carry at the end is the whole sum."""
+    size = 16
+    cell = Dropout(Elman(size, activation="identity"), output_rate=0.5)
+    params = rnnjax.ElmanParams(jnp.eye(size), jnp.eye(size), jnp.zeros(size))
+    final, ys = rnnjax.unroll(cell, params, jnp.ones((9, 4, size)), key=KEY)
+    np.testing.assert_allclose(final.h, 9.0)
+    assert set(np.unique(ys[-1])) == {0.0, 18.0}
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_recurrent_dropout_drops_what_the_weights_multiply(variational):
+    """With h = [1, h_(t-1) dropped] shifted along a line of units, each step shows the mask of the step before."""
+    size, rate = 24, 0.25
+    cell = RecurrentDropout(Elman(size, activation="identity"), rate, variational=variational)
+    params = rnnjax.ElmanParams(jnp.zeros((1, size)), jnp.eye(size), jnp.zeros(size))
+    start = rnnjax.HiddenCarry(jnp.ones((500, size)))
+    _, ys = rnnjax.unroll(cell, params, jnp.zeros((3, 500, 1)), start, key=KEY)
+    scaled = np.asarray(ys) * (1 - rate) ** np.arange(1, 4)[:, None, None]  # products of the masks so far
+    np.testing.assert_allclose(scaled, np.round(scaled), atol=1e-6)
+    share = 1 - rate if variational else (1 - rate) ** 3
+    assert abs(np.mean(scaled[2]) - share) < 0.02
+    assert variational == np.array_equal(np.round(scaled[0]), np.round(scaled[2]))
+
+
+def test_recurrent_dropout_leaves_the_additive_path_alone():
+    """A GRU whose update gate is shut keeps its whole state, an LSTM whose forget gate is open its c."""
+    gru = RecurrentDropout(GRU(8), 0.5)
+    params = jax.tree.map(jnp.zeros_like, init(gru, 1))
+    params = params._replace(b=params.b.at[8:16].set(50.0))
+    start = rnnjax.HiddenCarry(jnp.arange(8.0))
+    final, _ = rnnjax.unroll(gru, params, jnp.zeros((30, 1)), start, key=KEY)
+    np.testing.assert_allclose(final.h, start.h, rtol=1e-6)
+
+    lstm = RecurrentDropout(LSTM(8), 0.5)
+    params = jax.tree.map(jnp.zeros_like, init(lstm, 1))
+    params = params._replace(b=params.b.at[8:16].set(50.0))
+    final, _ = rnnjax.unroll(lstm, params, jnp.zeros((30, 1)), rnnjax.LSTMCarry(start.h, start.h), key=KEY)
+    np.testing.assert_allclose(final.c, start.h, rtol=1e-6)
+
+
+def test_weight_drop_is_one_mask_for_all_steps_and_sequences():
+    size, rate = 40, 0.4
+    cell = WeightDrop(Elman(size, activation="identity"), rate, ("w_x",))
+    params = rnnjax.ElmanParams(jnp.ones((size, size)), jnp.zeros((size, size)), jnp.zeros(size))
+    xs = jnp.broadcast_to(jnp.eye(size)[None], (3, size, size))  # sequence k shows row k of the weights
+    ys = masks(xs, cell, params)
+    np.testing.assert_allclose(np.unique(ys), [0, 1 / (1 - rate)], rtol=1e-6)
+    np.testing.assert_array_equal(ys, np.broadcast_to(ys[0], ys.shape))
+    assert abs(np.mean(ys[0] > 0) - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / size**2)
+
+
+def test_zoneout_keeps_or_takes_unit_by_unit_and_its_mean_is_the_evaluation():
+    size, rate = 50, 0.3
+    inner = Elman(size, activation="identity")
+    cell = Zoneout(inner, rate)
+    params = rnnjax.ElmanParams(jnp.ones((1, size)), jnp.zeros((size, size)), jnp.zeros(size))
+    xs = jnp.arange(1.0, 5.0)[:, None, None] * jnp.ones((1, 400, 1))  # at step t every unit would become t
+    ys = masks(xs, cell, params)
+    # Each unit shows the last step that it was not kept at.
+    shares = [np.mean(ys[3] == value) for value in range(5)]
+    np.testing.assert_allclose(shares, [rate**4, *((1 - rate) * rate ** (4 - t) for t in range(1, 5))], atol=0.01)
+    evaluated = rnnjax.unroll(cell, params, xs, deterministic=True)[1]
+    np.testing.assert_allclose(ys.mean((1, 2)), np.mean(evaluated, (1, 2)), rtol=0.02)
+
+
+def test_gradients_of_dropped_weights_are_zero():
+    cell = WeightDrop(LSTM(SIZE), 0.5)
+    params, xs = draw(cell, jnp.float32)
+    gradient = jax.grad(lambda params: rnnjax.unroll(cell, params, xs, key=KEY)[1].sum())(params)
+    dropped = cell.perturb(KEY, params, ())[0].w_h == 0
+    np.testing.assert_array_equal(gradient.w_h == 0, dropped)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dropout(LSTM(2), 1.0), "input_rate must be at least 0 and below 1, got 1.0"),
+        (lambda: Dropout(LSTM(2), output_rate=-0.1), "output_rate must be at least 0 and below 1, got -0.1"),
+        (lambda: Dropout(LSTM), "cell must be a cell, got <class .*LSTM'>: give it a size"),
+        (lambda: RecurrentDropout(rnnjax.MGU(2)), "recurrent dropout needs a cell with one recurrent product"),
+        (lambda: Zoneout(LSTM(2), (0.1,)), "rate must be one number or 2, one a component, got"),
+        (lambda: WeightDrop(LSTM(2), 0.5, ("w_q",)).init(KEY, 1), "LSTMParams has no 'w_q', only w_x, w_h, b"),
+        (lambda: Stack(()), "layers must be a sequence of one cell or more"),
+        (lambda: Stack((LSTM(2), 3)), r"layers\[1\] must be a cell, got 3"),
+        (lambda: Stack(LSTM(2)), "layers must be a sequence of one cell or more"),
+        (lambda: Dilated(LSTM(2), 0), "dilation must be an integer of at least 1, got 0"),
+        (lambda: Bidirectional(LSTM(2), 3), "backward must be a cell, got 3"),
+    ],
+)
+def test_what_cannot_be(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
