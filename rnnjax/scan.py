@@ -16,7 +16,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from rnnjax.cells.base import Cell, output_dtype
+from rnnjax.cells.base import Cell, carry_dtype, output_dtype
 from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params
 from rnnjax.compose.base import Composite
@@ -143,13 +143,15 @@ class _OverTime:
         zs = cell.project_with(params, xs, noise)
         if self.kernel == "parallel":
             return self._in_parallel(cell, params, zs, carry, fresh, dtype)
-        step = masked_step(cell, params, dtype)
+        # Wide outside the loop and as they are within it, so that their gradients add up in float32 over time.
+        wide = jax.tree.map(lambda leaf: leaf.astype(carry_dtype(leaf.dtype)), params)
 
         def body(carry: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Array]:
             z, valid, reset = inputs
             if reset is not None:
                 carry = select(reset, fresh, carry)
-            return step(carry, (z, valid))
+            own = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
+            return masked_step(cell, own, dtype)(carry, (z, valid))
 
         # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
         return lax.scan(

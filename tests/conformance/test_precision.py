@@ -1,0 +1,43 @@
+"""Half and single precision over a long time, against the float64 run of the same weights and inputs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from tests.conformance.test_cells import CORE, make, unless_slow
+from tests.support import init, normal_like, relative_error
+
+TIME, BATCH, INPUTS, HIDDEN = 1000, 4, 8, 32
+
+UNDAMPED = ("rnn-identity", "irnn", "lstm-1997")
+"""Nothing in these wears an error off, neither forwards nor backwards: the rounding of 1000 steps adds up."""
+
+
+@unless_slow(CORE)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_outputs_and_gradients_after_1000_steps(name, dtype, tolerance):
+    cell = make(name, HIDDEN)
+    params = init(cell, INPUTS, dtype)
+    xs = normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), dtype), 1)
+
+    @partial(jax.jit, static_argnums=0)
+    def outcome(width, params, xs):
+        params, xs = jax.tree.map(lambda leaf: leaf.astype(width), (params, xs))
+
+        def loss(params, xs):
+            final, ys = rnnjax.unroll(cell, params, xs, deterministic=True)
+            return jnp.mean(jnp.sin(ys.astype(jnp.promote_types(width, jnp.float32)))), (final, ys)
+
+        gradients, results = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
+        return *results, gradients
+
+    got = outcome(dtype, params, xs)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(got[0]))
+    with jax.enable_x64(True):
+        want = outcome("float64", params, xs)
+    for part, other in zip(got if name not in UNDAMPED else got[:2], want, strict=name not in UNDAMPED):
+        assert relative_error(part, other) < (tolerance if name not in UNDAMPED else 3 * tolerance)
