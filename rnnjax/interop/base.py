@@ -192,9 +192,9 @@ def check_names(got: Mapping[str, Any], want: Mapping[str, Any], source: str) ->
 
 def check_shapes(got: Mapping[str, Any], want: Mapping[str, Any], source: str) -> None:
     """Whether every array has the shape of its namesake; `source` says whose shapes are wanted."""
-    for name in want:
-        if got[name].shape != want[name].shape:
-            raise ValueError(f"{name} has shape {got[name].shape}, but {source} has {want[name].shape}")
+    for name, array in got.items():
+        if array.shape != want[name].shape:
+            raise ValueError(f"{name} has shape {array.shape}, but {source} has {want[name].shape}")
 
 
 def as_array(name: str, weight: Any) -> Array:

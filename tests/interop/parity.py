@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import rnnjax
 from rnnjax import interop
-from tests.support import relative_error
+from tests.support import normal_like, relative_error
 
 # Keras multiplies matrices in float32 at most (`keras.backend.result_type`), whatever the layer's dtype; its LSTM and
 # GRU pass that by where they call PyTorch's, in float64.
@@ -66,3 +66,9 @@ def check(cell, load, record, tolerance, dtype="float64", lengths=None):
     assert relative_error(input_gradients, record["input_gradients"]) < tolerance
     for name, want in record["weight_gradients"].items():
         assert relative_error(weight_gradients[name], want) < tolerance, name
+
+
+def draw(cell, inputs, dtype="float32"):
+    """Parameters with every weight random, biases too."""
+    like = jax.eval_shape(lambda key: cell.init(key, inputs, dtype), jax.random.key(0))
+    return jax.tree.map(jnp.asarray, normal_like(like, 0))

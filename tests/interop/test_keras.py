@@ -1,20 +1,15 @@
 """Keras's layers with random biases: outputs, final states and all gradients."""
 
 import chex
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rnnjax
 from rnnjax.interop import from_keras, to_keras
-from tests.interop.parity import check, from_numbered
-from tests.support import init, normal_like
+from tests.interop.parity import check, draw, from_numbered
 
-pytest.importorskip("torch", reason="make peers installs PyTorch")
-keras = pytest.importorskip("keras", reason="make peers installs Keras")
-
-from tests.interop.record import INPUTS, keras_layer, run_keras  # noqa: E402 - needs both
+record = pytest.importorskip("tests.interop.record", reason="make peers installs PyTorch and Keras")
+keras, keras_layer, run_keras, INPUTS = record.keras, record.keras_layer, record.run_keras, record.INPUTS
 
 pytestmark = pytest.mark.peers
 
@@ -68,7 +63,7 @@ def test_float32(name):
 def test_layers_load_what_is_exported(name):
     """Shapes are all there, in Keras's order, which it is strict about; the parameters come back exactly."""
     cell, make, _ = NETWORKS[name]
-    params = jax.tree.map(jnp.asarray, normal_like(init(cell, INPUTS, "float64"), 0))
+    params = draw(cell, INPUTS, "float64")
     exported, size, weights = to_keras(cell, params), INPUTS, []
     for layer in make():
         layer.build((2, 4, size))

@@ -2,19 +2,15 @@
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rnnjax
 from rnnjax.interop import from_torch, to_torch
-from tests.interop.parity import check
-from tests.support import init, normal_like
+from tests.interop.parity import check, draw
 
-torch = pytest.importorskip("torch", reason="make peers installs PyTorch")
-pytest.importorskip("keras", reason="make peers installs Keras")
-
-from tests.interop.record import run_torch  # noqa: E402 - needs both
+record = pytest.importorskip("tests.interop.record", reason="make peers installs PyTorch and Keras")
+torch, run_torch = record.torch, record.run_torch
 
 pytestmark = pytest.mark.peers
 
@@ -67,8 +63,11 @@ def test_float32(kind):
 @pytest.mark.usefixtures("x64")
 def test_without_biases():
     cell, layer = pair("gru", 2, bias=False)
-    record = run_torch(layer, time=TIME, batch=BATCH)
-    check(cell, lambda cell, weights: from_torch(cell, weights, bias=False), record, 1e-12)
+
+    def load(cell, weights):
+        return from_torch(cell, weights, bias=False)
+
+    check(cell, load, run_torch(layer, time=TIME, batch=BATCH), 1e-12)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
@@ -76,7 +75,7 @@ def test_without_biases():
 def test_a_layer_loads_what_is_exported(kind, bidirectional):
     """Names and shapes are all there (PyTorch's loading is strict), in its order; its parameters come back exactly."""
     cell, layer = pair(kind, 2, bidirectional)
-    params = jax.tree.map(jnp.asarray, normal_like(init(cell, INPUTS), 0))
+    params = draw(cell, INPUTS)
     exported = to_torch(cell, params)
     assert list(exported) == list(layer.state_dict())
     layer.load_state_dict({name: torch.tensor(array) for name, array in exported.items()})
