@@ -101,10 +101,11 @@ def to_arrays(
     params = jax.tree_util.tree_map_with_path(lambda path, leaf: as_array(f"params.{dotted(path)}", leaf), params)
     for (place, _), layout, single in zip(single_cells(cell), layouts, _split(params)[0], strict=True):
         homes = {field for held in layout.values() for field, _ in _gates(held)}
-        for field in set(single._fields) - homes:
-            if np.any(np.asarray(getattr(single, field)) != 0):
-                raise ValueError(f"params.{place}{field} must be zero, as {target} has no place for it; it is not")
-    return {name: np.asarray(array) for name, array in _write(cell, params, layouts, transposed).items()}
+        for field, weight in single._asdict().items():
+            if field not in homes and np.any(np.asarray(weight) != 0):
+                raise ValueError(f"params.{place}{field} is not zero, and {target} has no place for it")
+    # Copies, since NumPy's views of JAX arrays cannot be written to, of which PyTorch would warn.
+    return {name: np.array(array) for name, array in _write(cell, params, layouts, transposed).items()}
 
 
 def _split(params: Any) -> tuple[list[Any], Any]:
@@ -177,7 +178,11 @@ def dotted(path: Any) -> str:
 
 def named(tree: Any) -> dict[str, Any]:
     """The leaves of a pytree by their dotted paths."""
-    return {dotted(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = {dotted(path): leaf for path, leaf in leaves}
+    if len(names) < len(leaves):
+        raise ValueError(f"no two weights may have one path, got {', '.join(dotted(path) for path, _ in leaves)}")
+    return names
 
 
 def check_names(got: Mapping[str, Any], want: Mapping[str, Any], source: str) -> None:

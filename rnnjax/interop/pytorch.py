@@ -35,7 +35,8 @@ def from_torch(cell: Cell[Any, Any], state_dict: Mapping[str, Any], *, bias: boo
         Bidirectional(LSTM(H))                       nn.LSTM(I, H, bidirectional=True)
         Stack((LSTM(H), LSTM(H)))                    nn.LSTM(I, H, num_layers=2), and so for all of these
 
-    Inside jax.grad it is differentiable: what comes out are gradients by PyTorch's names.
+    Dropout has no weights: what is loaded for a cell is also right with dropout around it. The function can be
+    differentiated, which gives gradients by PyTorch's names.
 
     Args:
         cell: the cell to load.

@@ -55,6 +55,7 @@ def test_every_precision_is_kept(dtype):
         params = draw(GRU, INPUTS, dtype)
         for there, back in ((to_torch, from_torch), (to_keras, from_keras)):
             exported = there(GRU, params)
+            assert all(array.flags.writeable for array in jax.tree.leaves(exported))
             assert {array.dtype for array in jax.tree.leaves(exported)} == {jnp.dtype(dtype)}
             chex.assert_trees_all_equal(back(GRU, exported), params, strict=True)
 
@@ -78,6 +79,17 @@ def test_layers_without_biases():
         exported = there(GRU, bare, bias=False)
         assert len(exported) == 2
         chex.assert_trees_all_equal(back(GRU, exported, bias=False), bare, strict=True)
+
+
+def test_dropout_changes_no_weights():
+    """Loaded without it, the parameters are those of the network that trains with it."""
+    params = draw(NETWORKS["lstm-deep"], INPUTS)
+    loaded = from_torch(NETWORKS["lstm-deep"], to_torch(NETWORKS["lstm-deep"], params))
+    xs = jnp.asarray(np.random.RandomState(0).standard_normal((4, INPUTS)), jnp.float32)
+    _, want = rnnjax.unroll(NETWORKS["lstm-deep"], params, xs)
+    with_dropout = rnnjax.Stack((rnnjax.Dropout(LSTM, 0.5), LSTM))
+    _, got = rnnjax.unroll(with_dropout, loaded, xs, deterministic=True)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
 STACK = rnnjax.Stack((LSTM, LSTM))
@@ -161,7 +173,7 @@ DTYPES = [
 ]
 LOST = [
     (
-        r"params\.layers\.1\.b must be zero, as a layer with bias=False has no place for it; it is not",
+        r"params\.layers\.1\.b is not zero, and a layer with bias=False has no place for it",
         lambda: to_torch(
             STACK,
             rnnjax.StackParams((STACK_PARAMS.layers[0]._replace(b=jnp.zeros(8)), STACK_PARAMS.layers[1])),
@@ -169,11 +181,11 @@ LOST = [
         ),
     ),
     (
-        r"params\.b_h must be zero, as a layer with use_bias=False has no place for it; it is not",
+        r"params\.b_h is not zero, and a layer with use_bias=False has no place for it",
         lambda: to_keras(GRU, GRU_PARAMS._replace(b=jnp.zeros(6)), bias=False),
     ),
     (
-        r"params\.b_h must be zero, as nnx\.GRUCell has no place for it; it is not",
+        r"params\.b_h is not zero, and nnx\.GRUCell has no place for it",
         lambda: to_flax(GRU, GRU_PARAMS._replace(b_h=jnp.array([jnp.nan, 0.0])), "nnx.GRUCell"),
     ),
 ]

@@ -139,6 +139,11 @@ def test_only_weights_are_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_weight_is_written_over_another(tmp_path):
+    with pytest.raises(ValueError, match=r"no two weights may have one path, got a\.b, a\.b"):
+        save_safetensors(tmp_path / "weights", {"a": {"b": np.ones(1)}, "a.b": np.ones(1)})
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_safetensors(tmp_path / "nowhere", rnnjax.Elman(4))
