@@ -72,6 +72,24 @@ def test_biases_of_pytorch():
     np.testing.assert_array_equal(from_torch(LSTM, weights).b, weights["bias_ih_l0"] + weights["bias_hh_l0"])
 
 
+def test_weights_are_copied():
+    """JAX takes NumPy's memory for its own where that begins at a multiple of 64 bytes, and a layer may train on."""
+    weights = to_keras(SINGLE["rnn"], draw(SINGLE["rnn"], INPUTS))
+    aligned = [aligned_like(array) for array in weights]
+    params = from_keras(SINGLE["rnn"], aligned)
+    for array in aligned:
+        array.fill(7.0)
+    chex.assert_trees_all_equal(list(params), weights)
+
+
+def aligned_like(array):
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
 def test_layers_without_biases():
     params = draw(GRU, INPUTS)
     bare = params._replace(b=jnp.zeros(6), b_h=jnp.zeros(2))
