@@ -80,8 +80,8 @@ def from_arrays(cell: Cell[Any, Any], arrays: Mapping[str, Any], layouts: Sequen
     check_names(arrays, names, type(cell).__name__)
     found = {name: as_array(name, arrays[name]) for name in names}
     name = next(name for name, held in layouts[0].items() if held.startswith("w_x"))
-    # A vector has no input size; whatever is declared then, its shape is refused.
-    input_size = found[name].shape[-1 if transposed else 0] if found[name].ndim == 2 else 1
+    # Where there is no input size, in a vector or an empty matrix, any will do: the shape is refused by its name.
+    input_size = (found[name].shape[-1 if transposed else 0] if found[name].ndim == 2 else 1) or 1
     want = declared(cell, input_size)
     shapes = jax.eval_shape(lambda params: _write(cell, params, layouts, transposed), want)
     check_shapes(found, shapes, f"{type(cell).__name__} of {input_size} inputs")

@@ -73,8 +73,8 @@ def load_safetensors(path: str | os.PathLike[str], cell: Cell[Any, Any]) -> Any:
     check_names(arrays, named(like), type(cell).__name__)
     params = jax.tree.unflatten(jax.tree.structure(like), [as_array(name, arrays[name]) for name in named(like)])
     try:
-        input_size = cell.input_size(params)
-    except IndexError:  # too few axes; `like` then says how many there should be
+        input_size = cell.input_size(params) or 1
+    except IndexError:  # too few axes: any size will do to refuse the shape by its name
         input_size = cell.input_size(like)
     check_shapes(arrays, named(declared(cell, input_size)), f"{type(cell).__name__} of {input_size} inputs")
     return params

@@ -159,6 +159,7 @@ NAMES = [
 SHAPES = [
     (r"weight_hh_l0 has shape \(8, 3\), but LSTM of 3 inputs has \(8, 2\)", torch(weight_hh_l0=ones(8, 3))),
     (r"weight_ih_l0 has shape \(6,\), but LSTM of 1 inputs has \(8, 1\)", torch(weight_ih_l0=ones(6))),
+    (r"weight_ih_l0 has shape \(8, 0\), but LSTM of 1 inputs has \(8, 1\)", torch(weight_ih_l0=ones(8, 0))),
     (r"weight_ih_l0 has shape \(8, 3\), but GRU of 3 inputs has \(6, 3\)", torch(GRU)),
     (
         r"weight_ih_l1 has shape \(8, 3\), but Stack of 3 inputs has \(8, 2\)",

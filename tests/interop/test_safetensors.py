@@ -113,6 +113,18 @@ def test_refusals(changes, error, message, tmp_path):
     assert_line(caught, message)
 
 
+@pytest.mark.parametrize("name", rnnjax.CELLS)
+def test_every_misshapen_weight_is_named(name, tmp_path):
+    cell = rnnjax.CELLS[name](4)
+    leaves, structure = jax.tree.flatten(draw(cell, INPUTS))
+    for index, leaf in enumerate(leaves):
+        for wrong in (leaf[..., None], leaf.ravel()[0], leaf[..., :0]):
+            params = jax.tree.unflatten(structure, [*leaves[:index], wrong, *leaves[index + 1 :]])
+            save_safetensors(tmp_path / "weights", params)
+            with pytest.raises(ValueError, match=r"^\S+ has shape \(.*\), but \w+ of \d+ inputs has \(.*\)$"):
+                load_safetensors(tmp_path / "weights", cell)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", struct.pack("<Q", 1 << 60) + b"{}", b"cut"])
 def test_other_files(content, tmp_path):
     path = tmp_path / "weights"
