@@ -7,6 +7,7 @@ import pytest
 
 import rnnjax
 from rnnjax import flow
+from rnnjax.interop import from_torch
 from tests.support import relative_error
 
 torch = pytest.importorskip("torch")
@@ -21,16 +22,6 @@ LAYERS = {
     "lstm": lambda: torch.nn.LSTM(INPUTS, HIDDEN, dtype=torch.float64),
     "gru": lambda: torch.nn.GRU(INPUTS, HIDDEN, dtype=torch.float64),
 }
-
-
-def weights_of(name, w_x, w_h, b_x, b_h):
-    """Our parameters from torch's: transposed, and the two biases added wherever they only ever appear as a sum."""
-    w_x, w_h, b_x, b_h = (jnp.asarray(np.asarray(leaf)) for leaf in (w_x, w_h, b_x, b_h))
-    if name == "lstm":
-        return rnnjax.LSTMParams(w_x.T, w_h.T, b_x + b_h)
-    if name == "gru":  # r, z and n, as ours; the recurrent bias of n is multiplied by r
-        return rnnjax.GRUParams(w_x.T, w_h.T, b_x.at[: 2 * HIDDEN].add(b_h[: 2 * HIDDEN]), b_h[2 * HIDDEN :])
-    return rnnjax.ElmanParams(w_x.T, w_h.T, b_x + b_h)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -59,53 +50,27 @@ def test_outputs_gradients_and_norms(name):
     loss.backward()
 
     cell = rnnjax.CELLS[name](HIDDEN)
-    params = weights_of(name, *(weight.detach() for weight in layer.parameters()))
+    weights = {name: jnp.asarray(weight.numpy()) for name, weight in layer.state_dict().items()}
     inputs = jnp.asarray(xs.detach().numpy())
     carry = type(cell.initial_carry())(*(jnp.asarray(leaf[0].numpy()) for leaf in start))
     scale = jnp.asarray(factors.numpy())
 
-    def our_loss(params, inputs):
-        final, ys = rnnjax.unroll(cell, params, inputs, carry)
+    def our_loss(weights, inputs):
+        final, ys = rnnjax.unroll(cell, from_torch(cell, weights), inputs, carry)
         return (scale * ys).sum(), (final, ys)
 
-    (_, (final, our_ys)), (g_params, g_xs) = jax.value_and_grad(our_loss, argnums=(0, 1), has_aux=True)(params, inputs)
+    (_, (final, our_ys)), (g_weights, g_xs) = jax.value_and_grad(our_loss, argnums=(0, 1), has_aux=True)(
+        weights, inputs
+    )
     assert relative_error(our_ys, torch.stack(ys).detach().numpy()) < 1e-12
     assert relative_error(jnp.stack(final), torch.cat(state).detach().numpy()) < 1e-12
     assert relative_error(g_xs, xs.grad.numpy()) < 1e-12
-    w_x, w_h, b_x, b_h = (np.asarray(weight.grad) for weight in layer.parameters())
-    # The gradient of either bias is that of their sum.
-    for got, want in zip(g_params, (w_x.T, w_h.T, b_x, b_h[2 * HIDDEN :]), strict=name == "gru"):
-        assert relative_error(got, want) < 1e-12
+    for weight, parameter in layer.named_parameters():
+        assert relative_error(g_weights[weight], parameter.grad.numpy()) < 1e-12
 
+    params = from_torch(cell, layer.state_dict())
     norms = flow.gradient_norms(cell, params, inputs, lambda carry, ys: (scale * ys).sum((0, 2)), carry).per_example
     for component, kept in zip(norms, zip(*carries, strict=True), strict=True):
         # Torch keeps no gradient of a last cell state that nothing reads.
         theirs = [np.zeros((BATCH, HIDDEN)) if leaf.grad is None else leaf.grad[0].numpy() for leaf in kept]
         np.testing.assert_allclose(np.exp(component[1:]), np.linalg.norm(theirs, axis=-1), rtol=1e-12)
-
-
-def test_projected_lstm():
-    """nn.LSTM with proj_size: outputs, both final states and all gradients."""
-    torch.manual_seed(0)
-    layer = torch.nn.LSTM(INPUTS, HIDDEN, proj_size=3, dtype=torch.float64)
-    for weight in layer.parameters():
-        torch.nn.init.normal_(weight, std=0.5)
-    xs = torch.randn(TIME, BATCH, INPUTS, dtype=torch.float64, requires_grad=True)
-    ys, (h, c) = layer(xs)
-    (ys.square().sum() + c.sum()).backward()
-
-    cell = rnnjax.ProjectedLSTM(HIDDEN, projection_size=3)
-    w_x, w_h, b_x, b_h, w_p = (jnp.asarray(weight.detach().numpy()) for weight in layer.parameters())
-    params = rnnjax.ProjectedLSTMParams(w_x.T, w_h.T, b_x + b_h, w_p.T)
-
-    def loss(params, xs):
-        final, ys = rnnjax.unroll(cell, params, xs)
-        return jnp.square(ys).sum() + final.c.sum(), (ys, final)
-
-    (_, got), (g_params, g_xs) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
-        params, jnp.asarray(xs.detach().numpy())
-    )
-    assert relative_error(got, [ys.detach(), h[0].detach(), c[0].detach()]) < 1e-12
-    w_x, w_h, b_x, _, w_p = (weight.grad.numpy() for weight in layer.parameters())
-    assert relative_error(list(g_params), [w_x.T, w_h.T, b_x, w_p.T]) < 1e-12
-    assert relative_error(g_xs, xs.grad.numpy()) < 1e-12
