@@ -48,7 +48,8 @@ def check_like(name: str, tree: T, declared: T, source: str) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _declared_params(cell: Any, input_size: int) -> Any:
+def declared_params(cell: Any, input_size: int) -> Any:
+    """The shapes and dtypes of the parameters that `cell.init` gives."""
     return jax.eval_shape(lambda key: cell.init(key, input_size), jax.random.key(0))
 
 
@@ -59,7 +60,7 @@ def check_params(cell: Any, params: Any) -> None:
     except (AttributeError, IndexError, TypeError):
         got: Any = jax.tree.structure(params)
         raise ValueError(f"params must be what {type(cell).__name__}.init returns, got {got}") from None
-    check_like("params", params, _declared_params(cell, input_size), f"{type(cell).__name__}.init(key, {input_size})")
+    check_like("params", params, declared_params(cell, input_size), f"{type(cell).__name__}.init(key, {input_size})")
 
 
 def check_inputs(cell: Any, params: Any, xs: Array, name: str) -> None:

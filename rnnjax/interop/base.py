@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from rnnjax.cells import GRU, LSTM, Cell, Elman, GRUResetBefore, ProjectedLSTM
-from rnnjax.checks import check_floating, check_params
+from rnnjax.checks import check_floating, check_params, declared_params
 from rnnjax.compose import Bidirectional, Stack
 
 Layout = Mapping[str, str]
@@ -82,7 +82,7 @@ def from_arrays(cell: Cell[Any, Any], arrays: Mapping[str, Any], layouts: Sequen
     name = next(name for name, held in layouts[0].items() if held.startswith("w_x"))
     # Where there is no input size, in a vector or an empty matrix, any will do: the shape is refused by its name.
     input_size = (found[name].shape[-1 if transposed else 0] if found[name].ndim == 2 else 1) or 1
-    want = declared(cell, input_size)
+    want = declared_params(cell, input_size)
     shapes = jax.eval_shape(lambda params: _write(cell, params, layouts, transposed), want)
     check_shapes(found, shapes, f"{type(cell).__name__} of {input_size} inputs")
     singles, structure = _split(want)
@@ -164,11 +164,6 @@ def _write_single(own: Layout, layout: Layout, params: Any, transposed: bool) ->
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
-
-
-def declared(cell: Cell[Any, Any], input_size: int) -> Any:
-    """The shapes of the parameters that `cell.init` gives."""
-    return jax.eval_shape(lambda key: cell.init(key, input_size), jax.random.key(0))
 
 
 def dotted(path: Any) -> str:

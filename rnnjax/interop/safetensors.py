@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from rnnjax.cells import Cell
-from rnnjax.checks import check_floating
-from rnnjax.interop.base import as_array, check_names, check_shapes, declared, named
+from rnnjax.checks import check_floating, declared_params
+from rnnjax.interop.base import as_array, check_names, check_shapes, named
 
 
 def save_safetensors(path: str | os.PathLike[str], params: Any, metadata: Mapping[str, str] | None = None) -> None:
@@ -76,7 +76,7 @@ def load_safetensors(path: str | os.PathLike[str], cell: Cell[Any, Any]) -> Any:
         input_size = cell.input_size(params) or 1
     except IndexError:  # too few axes: any size will do to refuse the shape by its name
         input_size = cell.input_size(like)
-    check_shapes(arrays, named(declared(cell, input_size)), f"{type(cell).__name__} of {input_size} inputs")
+    check_shapes(arrays, named(declared_params(cell, input_size)), f"{type(cell).__name__} of {input_size} inputs")
     return params
 
 
@@ -87,10 +87,10 @@ def _any_declared(cell: Cell[Any, Any], sizes: Iterable[int]) -> Any:
     """
     for size in sorted(sizes):
         try:
-            return declared(cell, size)
+            return declared_params(cell, size)
         except ValueError:
             continue
-    return declared(cell, 1)
+    return declared_params(cell, 1)
 
 
 def _library() -> ModuleType:
