@@ -5,7 +5,7 @@ biases one after the other, of the input and of the recurrent product. Here weig
 i, f, g, o and r, z, n, and there is one bias wherever the two only ever appear as a sum.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -91,14 +91,14 @@ def _from_lstm(settings: Settings, weights: Weights) -> tuple[Cell[Any, Any], An
     all_gates = weights.W.T, weights.R.T, _sum_biases(weights.B)
     if is_plain(settings) and settings.flag and weights.P is None:
         # i = logistic(z) and f = 1 - i are f = logistic(-z) and i = 1 - f: turning a sign is exact.
-        gates = [[-_block(w, 0, 4), _block(w, 3, 4), _block(w, 1, 4)] for w in all_gates]
-        return CoupledLSTM(size), CoupledLSTMParams(*(np.concatenate(blocks, axis=-1) for blocks in gates))
-    ours: list[Array] = [_reorder(w, (0, 2, 3, 1)) for w in all_gates]
-    peepholes = weights.P is not None
-    params = PeepholeLSTMParams(*ours, _reorder(weights.P, (0, 2, 1))) if peepholes else LSTMParams(*ours)
+        i, o, _, g = zip(*map(_split, all_gates), strict=True)
+        return CoupledLSTM(size), CoupledLSTMParams(*map(_join, zip(map(np.negative, i), g, o, strict=True)))
+    w_x, w_h, b = (_reorder(w, (0, 2, 3, 1)) for w in all_gates)
+    peepholes = None if weights.P is None else _reorder(weights.P, (0, 2, 1))
+    params = LSTMParams(w_x, w_h, b) if peepholes is None else PeepholeLSTMParams(w_x, w_h, b, peepholes)
     if is_plain(settings) and not settings.flag:
-        return (PeepholeLSTM(size) if peepholes else LSTM(size)), params
-    return OnnxLSTM(size, settings.activations, settings.clip, settings.flag, peepholes), params
+        return (LSTM(size) if peepholes is None else PeepholeLSTM(size)), params
+    return OnnxLSTM(size, settings.activations, settings.clip, settings.flag, peepholes is not None), params
 
 
 def _from_gru(settings: Settings, weights: Weights) -> tuple[Cell[Any, Any], Any]:
@@ -109,9 +109,9 @@ def _from_gru(settings: Settings, weights: Weights) -> tuple[Cell[Any, Any], Any
         before = GRUResetBefore(size) if is_plain(settings) else OnnxGRUResetBefore(*general)
         return before, GRUResetBeforeParams(w_x, w_h, b)
     # The two biases of n do not add up: the reset gate multiplies one of them.
-    *_, b_n, _, _, b_h = np.split(weights.B, 6)
-    b = np.concatenate([b[: 2 * size], b_n])
-    return GRU(size) if is_plain(settings) else OnnxGRU(*general), GRUParams(w_x, w_h, b, b_h)
+    _, _, b_n, _, _, b_h = _split(weights.B, 6)
+    after = GRU(size) if is_plain(settings) else OnnxGRU(*general)
+    return after, GRUParams(w_x, w_h, _join([b[: 2 * size], b_n]), b_h)
 
 
 _FROM: dict[str, Callable[[Settings, Weights], tuple[Cell[Any, Any], Any]]] = {
@@ -162,10 +162,8 @@ def _to_lstm(cell: Any, params: Any) -> tuple[Settings, Weights]:
 
 
 def _to_coupled(cell: CoupledLSTM, params: CoupledLSTMParams) -> tuple[Settings, Weights]:
-    w, r, b = (
-        np.concatenate([-_block(w, 0, 3), _block(w, 2, 3), np.zeros_like(_block(w, 0, 3)), _block(w, 1, 3)], axis=-1)
-        for w in params
-    )
+    blocks = (_split(w, 3) for w in params)
+    w, r, b = (_join([-f, o, np.zeros_like(f), g]) for f, g, o in blocks)
     return _settings(cell, "LSTM", True), Weights(w.T, r.T, _two_biases(b), None)
 
 
@@ -196,20 +194,25 @@ ELMAN = {
 """The activations of `Elman`, as ONNX has them."""
 
 
-def _block(w: Array, index: int, count: int) -> Array:
-    """One of `count` equal parts of the last axis."""
-    return np.split(w, count, axis=-1)[index]
+def _split(w: Array, count: int = 4) -> list[Array]:
+    """`count` equal blocks of the last axis."""
+    return np.split(w, count, axis=-1)
+
+
+def _join(blocks: Iterable[Array]) -> Array:
+    return np.concatenate(list(blocks), axis=-1)
 
 
 def _reorder(w: Array, order: tuple[int, ...]) -> Array:
     """The blocks of the last axis, in another order."""
-    return np.concatenate([_block(w, index, len(order)) for index in order], axis=-1)
+    blocks = _split(w, len(order))
+    return _join(blocks[index] for index in order)
 
 
 def _sum_biases(b: Array) -> Array:
-    return _block(b, 0, 2) + _block(b, 1, 2)
+    return np.add(*_split(b, 2))
 
 
 def _two_biases(b: Array) -> Array:
     """The bias of the input, and zeros for that of the recurrent product."""
-    return np.concatenate([b, np.zeros_like(b)])
+    return _join([b, np.zeros_like(b)])
