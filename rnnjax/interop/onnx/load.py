@@ -223,14 +223,14 @@ def _weights(op: str, arrays: dict[str, Any], hidden_size: int | None, direction
             raise ValueError(f"weight {role} of {where} is missing: the node has no such input")
     size = hidden_size or sum(arrays["R"].shape[-1:])
     shapes = {
-        "W": (directions, gates * size, sum(arrays["W"].shape[-1:])),
         "R": (directions, gates * size, size),
+        "W": (directions, gates * size, sum(arrays["W"].shape[-1:])),
         "B": (directions, 2 * gates * size),
         "P": (directions, 3 * size),
     }
     for role, shape in shapes.items():
         if role in arrays:
-            _check_weight(f"weight {role} of {where}", arrays[role], shape, arrays["W"].dtype, size)
+            _check_weight(f"weight {role} of {where}", arrays[role], shape, arrays["R"].dtype, size)
     arrays = {"B": np.zeros(shapes["B"], arrays["W"].dtype)} | arrays
     return [
         Weights(**{role: arrays[role][index] if role in arrays else None for role in shapes})
@@ -242,6 +242,6 @@ def _check_weight(what: str, array: np.ndarray, shape: tuple[int, ...], dtype: A
     if array.shape != shape:
         raise ValueError(f"{what} has shape {array.shape}, expected {shape} for hidden_size {size}")
     if not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype != dtype:
-        raise ValueError(f"{what} is {array.dtype}, expected floating point of one kind, as W, {dtype}")
+        raise ValueError(f"{what} is {array.dtype}, expected floating point of one kind, as R, {dtype}")
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(f"{what} is {array.dtype}, which JAX would round to float32: enable jax_enable_x64")

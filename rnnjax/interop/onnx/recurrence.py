@@ -20,7 +20,7 @@ from rnnjax.scan import unroll
     data_fields=["params", "lengths", "initial_h", "initial_c"],
     meta_fields=["cell", "reverse", "batch_major"],
 )
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OnnxRecurrence:
     """A recurrent node of an ONNX model, as `from_onnx` reads it. Called, it computes the node's outputs:
 
