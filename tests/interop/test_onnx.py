@@ -28,6 +28,7 @@ from tests.interop.onnx_spec import GATES, draw_node, run_node
 from tests.support import normal_like, relative_error
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
+ReferenceEvaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
 
 pytestmark = pytest.mark.peers
 
@@ -173,9 +174,7 @@ def test_reference_evaluator(op, direction, layout):
     attributes = {"hidden_size": HIDDEN, "direction": direction, "layout": layout}
     attributes |= {"linear_before_reset": 1} if op == "GRU" and layout else {}
     model = make_model(op, arrays, attributes)
-    want = onnx.reference.ReferenceEvaluator(model).run(
-        None, {name: array for name, array in arrays.items() if name not in WEIGHTS}
-    )
+    want = ReferenceEvaluator(model).run(None, {name: array for name, array in arrays.items() if name not in WEIGHTS})
     got = call(from_onnx(model), arrays)
     for ours, theirs, loop in zip(got, want, run_node(op, arrays, attributes), strict=True):
         assert relative_error(ours, theirs) < 1e-6
@@ -316,7 +315,7 @@ def test_stack(batch_major):
     xs = xs if batch_major else xs.swapaxes(0, 1)
     last, ys = unroll(cell, params, xs, batch_major=batch_major)
     if batch_major:
-        theirs = onnx.reference.ReferenceEvaluator(model).run(None, {"X": xs})
+        theirs = ReferenceEvaluator(model).run(None, {"X": xs})
     else:
         theirs = runtime(model, {"X": xs})
         theirs[0] = theirs[0].swapaxes(1, 2)

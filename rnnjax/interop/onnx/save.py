@@ -32,7 +32,8 @@ def to_onnx(
 
     becomes one node of RNN, LSTM or GRU, and a `Stack` one for every layer, named layer_0, layer_1 and so on. The model
     takes X and gives Y, Y_h, and for an LSTM Y_c, in the shapes of the standard. In a stack the names of what belongs
-    to layer k end in _k, but for the X of the first and the Y of the last.
+    to layer k end in _k, but for the X of the first and the Y of the last. ONNX keeps the numbers of the settings, such
+    as `clip`, in float32.
 
     Args:
         cell: `Elman`, `LSTM`, `PeepholeLSTM`, `CoupledLSTM`, `GRU`, `GRUResetBefore`, one of the ONNX cells, a
@@ -56,31 +57,17 @@ def to_onnx(
     onnx = require_onnx()
     check_params(cell, params)
     layers = _layers(cell, params, reverse)
-    kind = onnx.helper.np_dtype_to_tensor_dtype(layers[0].weights["W"].dtype)
-
-    def describe(name: str, shape: list[str | int], kind: int = kind) -> Any:
-        return onnx.helper.make_tensor_value_info(name, kind, shape)
-
-    def shape(layer: _Layer, *leading: str) -> list[str | int]:
-        """That of the states of a layer, or with time in front that of its outputs."""
-        directions, _, size = layer.weights["R"].shape
-        return ["batch", *leading, directions, size] if batch_major else [*leading, directions, "batch", size]
-
-    inputs = [describe("X", [*(("batch", "time") if batch_major else ("time", "batch")), cell.input_size(params)])]
-    inputs += [describe("sequence_lens", ["batch"], onnx.TensorProto.INT32)] if lengths else []
-    inputs += [describe(layer.name(role), shape(layer)) for layer in layers for role in layer.states if carry]
-    outputs = [describe("Y", shape(layers[-1], "time"))]
-    outputs += [describe(layer.name(f"Y_{role[-1]}"), shape(layer)) for layer in layers for role in layer.states]
     given = {"X", *(["sequence_lens"] if lengths else []), *(["initial_h", "initial_c"] if carry else [])}
-    nodes = [node for layer in layers for node in _nodes(onnx, layer, given, batch_major)]
     arrays = {layer.name(role): array for layer in layers for role, array in layer.weights.items()}
     arrays |= {"merged": np.array([0, 0, -1])} if len(layers) > 1 else {}
     graph = onnx.helper.make_graph(
-        nodes, "rnnjax", inputs, outputs, [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        [node for layer in layers for node in _nodes(onnx, layer, given, batch_major)],
+        "rnnjax",
+        *_interface(onnx, layers, given, batch_major),
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
-    model = onnx.helper.make_model(
-        graph, producer_name="rnnjax", ir_version=IR_VERSION, opset_imports=[onnx.helper.make_opsetid("", OPSET)]
-    )
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    model = onnx.helper.make_model(graph, producer_name="rnnjax", ir_version=IR_VERSION, opset_imports=opsets)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -112,6 +99,29 @@ def _layers(cell: Cell[Any, Any], params: Any, reverse: bool) -> list[_Layer]:
         return [_Layer(*_describe(cell, params, reverse), 0, None)]
     each = enumerate(zip(cell.layers, params.layers, strict=True))
     return [_Layer(*_describe(*layer, reverse), index, len(cell.layers)) for index, layer in each]
+
+
+def _interface(onnx: Any, layers: list[_Layer], given: set[str], batch_major: bool) -> tuple[list[Any], list[Any]]:
+    """The inputs and outputs of the graph: names, precisions and shapes."""
+    weights = layers[0].weights["W"]
+    kind = onnx.helper.np_dtype_to_tensor_dtype(weights.dtype)
+
+    def describe(name: str, shape: list[str | int]) -> Any:
+        return onnx.helper.make_tensor_value_info(name, kind, shape)
+
+    def shape(layer: _Layer, *leading: str) -> list[str | int]:
+        """That of the states of a layer, or with time in front that of its outputs."""
+        directions, _, size = layer.weights["R"].shape
+        return ["batch", *leading, directions, size] if batch_major else [*leading, directions, "batch", size]
+
+    inputs = [describe("X", [*(("batch", "time") if batch_major else ("time", "batch")), weights.shape[-1]])]
+    if "sequence_lens" in given:
+        inputs.append(onnx.helper.make_tensor_value_info("sequence_lens", onnx.TensorProto.INT32, ["batch"]))
+    outputs = [describe("Y", shape(layers[-1], "time"))]
+    for layer in layers:
+        inputs += [describe(layer.name(role), shape(layer)) for role in layer.states if role in given]
+        outputs += [describe(layer.name(f"Y_{role[-1]}"), shape(layer)) for role in layer.states]
+    return inputs, outputs
 
 
 def _nodes(onnx: Any, layer: _Layer, given: set[str], batch_major: bool) -> list[Any]:
