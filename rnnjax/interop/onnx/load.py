@@ -25,9 +25,9 @@ def from_onnx(model: Any, name: str | None = None, *, weights: Mapping[str, Arra
         Y, Y_h, Y_c = recurrence(xs)
 
     A node whose attributes are the defaults becomes `Elman`, `LSTM`, `PeepholeLSTM`, `GRU` (linear_before_reset = 1) or
-    `GRUResetBefore`, and one with input_forget, no peepholes and else defaults `CoupledLSTM`; all others become an
-    `OnnxRNN`, `OnnxLSTM`, `OnnxGRU` or `OnnxGRUResetBefore`. Two directions become a `Bidirectional`. Two biases that
-    only ever appear as a sum are added.
+    `GRUResetBefore`, and one with input_forget, no peepholes and else defaults `CoupledLSTM`, without the weights of
+    the forget gate, which such a node does not read; all others become an `OnnxRNN`, `OnnxLSTM`, `OnnxGRU` or
+    `OnnxGRUResetBefore`. Two directions become a `Bidirectional`. Two biases that only ever appear as a sum are added.
 
     Only data is read: initialisers and Constant nodes. What other nodes of the graph compute, initial states and
     lengths too, is for the caller to give.
