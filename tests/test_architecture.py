@@ -25,7 +25,7 @@ ALLOWED = {
     "tasks": {"registry", "checks"},
     "models": {"cells", "checks", "compose", "scan", "flow", "learn"},
     "train": {"cells", "compose", "scan", "flow", "learn", "models"},
-    "interop": {"registry", "cells", "checks", "compose", "models"},
+    "interop": {"registry", "checks", "initializers", "cells", "compose", "scan"},
 }
 WITHOUT_FLAX = {"registry", "checks", "initializers", "cells", "compose", "kernels", "scan", "flow", "learn", "tasks"}
 
