@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
 from benchmarks.results import read_records
-from rnnjax import CELLS, Around, Cell, ParallelCell
+from rnnjax import CELLS, COMPOSITIONS, Around, Cell, ParallelCell
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -37,10 +37,20 @@ def cells() -> Sequence[Sequence[str]]:
     return [headings, *(_cell(kind, registered) for kind, registered in names.items())]
 
 
+def compositions() -> Sequence[Sequence[str]]:
+    """One row a composition: its registered name, and what its docstring says."""
+    rows = [
+        (f"`{name}`", f"`{kind.__name__}`", _equations(kind), _after("Source:", kind))
+        for name, kind in COMPOSITIONS.items()
+    ]
+    return [("name", "composition", "equations", "source"), *rows]
+
+
 TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "gradients": gradients,
     "comparison": comparison,
     "cells": cells,
+    "compositions": compositions,
 }
 
 
@@ -67,15 +77,20 @@ def parameter_formula(kind: type) -> str:
 
 
 def _cell(kind: type, names: Sequence[str]) -> tuple[str, ...]:
-    equations = re.findall(r"^    (.*)$", inspect.getdoc(kind) or "", re.MULTILINE)
     return (
         "<br>".join(f"`{name}`" for name in names),
         f"`{kind.__name__}`",
-        "<br>".join(f"`{' '.join(equation.split())}`".replace("|", "\\|") for equation in equations),
+        _equations(kind),
         f"`{parameter_formula(kind)}`",
         "yes" if issubclass(kind, ParallelCell) else "no",
         _after("Source:", kind),
     )
+
+
+def _equations(kind: type) -> str:
+    """The indented lines of a docstring, each as code."""
+    lines = re.findall(r"^    (.*)$", inspect.getdoc(kind) or "", re.MULTILINE)
+    return "<br>".join(f"`{' '.join(line.split())}`".replace("|", "\\|") for line in lines)
 
 
 def _after(start: str, kind: type) -> str:

@@ -63,7 +63,7 @@ class GRU(PointwiseCell[GRUParams, HiddenCarry]):
         split = 2 * self.hidden_size
         r, z = squash_gates(zx[..., :split] + zh[..., :split], "ss")
         n = jnp.tanh(zx[..., split:] + r * (zh[..., split:] + params.b_h))
-        return HiddenCarry(n + z * (carry.h - n))
+        return HiddenCarry(z * carry.h + (1 - z) * n)
 
 
 class GRUResetBeforeParams(NamedTuple):
@@ -105,4 +105,4 @@ class GRUResetBefore(AffineCell[GRUResetBeforeParams, HiddenCarry]):
         split = 2 * self.hidden_size
         r, update = squash_gates(z[..., :split] + matmul(carry.h, params.w_h[:, :split]), "ss")
         n = jnp.tanh(z[..., split:] + matmul(r * carry.h, params.w_h[:, split:]))
-        return HiddenCarry(n + update * (carry.h - n))
+        return HiddenCarry(update * carry.h + (1 - update) * n)

@@ -158,4 +158,4 @@ class LayerNormGRU(_Normalised, AffineCell[LayerNormParams, HiddenCarry]):
 
         r, update = squash_gates(normalised(slice(0, split), carry.h, 2), "ss")
         n = jnp.tanh(normalised(slice(split, None), r * carry.h, 1))
-        return HiddenCarry(n + update * (carry.h - n))
+        return HiddenCarry(update * carry.h + (1 - update) * n)

@@ -100,7 +100,7 @@ class MinLSTM(AffineCell[MinimalParams, HiddenCarry], ParallelCell[MinimalParams
     def advance(self, params: MinimalParams, carry: HiddenCarry, z: Array) -> HiddenCarry:
         i, f, n = jnp.split(z, 3, axis=-1)
         (keep,) = squash_gates(jax.nn.softplus(-i) - jax.nn.softplus(-f), "s")  # f / (f + i)
-        return HiddenCarry(positive(n) + keep * (carry.h - positive(n)))
+        return HiddenCarry(keep * carry.h + (1 - keep) * positive(n))
 
     def carries(
         self, params: MinimalParams, zs: Array, carry: HiddenCarry, fresh: HiddenCarry, valid: Flags, resets: Flags

@@ -53,27 +53,28 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
             check_cell("backward", self.backward)
         if self.merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(MERGES)}, got {self.merge!r}")
-        sizes = tuple(cell.output_size for cell in self._cells)
+        sizes = tuple(cell.output_size for cell in self.cells)
         if self.merge == "sum" and sizes[0] != sizes[1]:
             raise ValueError(f'merge "sum" needs outputs of one size, got {sizes[0]} forward and {sizes[1]} backward')
 
     @property
-    def _cells(self) -> tuple[Cell[Any, Any], Cell[Any, Any]]:
+    def cells(self) -> tuple[Cell[Any, Any], Cell[Any, Any]]:
+        """The forward cell, and the backward one."""
         return self.forward, self.forward if self.backward is None else self.backward
 
     @property
     def output_size(self) -> int:
-        forward, backward = self._cells
+        forward, backward = self.cells
         return forward.output_size + (backward.output_size if self.merge == "concat" else 0)
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> BidirectionalParams:
         keys = jax.random.split(key)
         return BidirectionalParams(
-            *(cell.init(key, input_size, dtype) for cell, key in zip(self._cells, keys, strict=True))
+            *(cell.init(key, input_size, dtype) for cell, key in zip(self.cells, keys, strict=True))
         )
 
     def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> BidirectionalCarry:
-        return BidirectionalCarry(*(cell.initial_carry(batch_shape, dtype) for cell in self._cells))
+        return BidirectionalCarry(*(cell.initial_carry(batch_shape, dtype) for cell in self.cells))
 
     def input_size(self, params: BidirectionalParams) -> int:
         return self.forward.input_size(params.forward)
@@ -82,7 +83,7 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
         self, params: BidirectionalParams, xs: Array, carry: BidirectionalCarry, noise: Any, run: Run
     ) -> tuple[BidirectionalCarry, Array]:
         noises = noise or (None, None)
-        ahead, back = self._cells
+        ahead, back = self.cells
         forward, ys = run(ahead, params.forward, xs, carry.forward, noises[0])
         backward, more = run(back, params.backward, xs, carry.backward, noises[1], reverse=True)
         merged = jnp.concatenate([ys, more], axis=-1) if self.merge == "concat" else ys + more
@@ -91,7 +92,7 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
     def start(
         self, params: BidirectionalParams, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
     ) -> BidirectionalCarry:
-        each = zip(self._cells, params, strict=True)
+        each = zip(self.cells, params, strict=True)
         return BidirectionalCarry(*(cell.start(own, batch_shape, dtype) for cell, own in each))
 
     def feature_shape(self, size: int) -> tuple[int, ...]:
@@ -99,11 +100,11 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
 
     @property
     def is_random(self) -> bool:
-        return any(cell.is_random for cell in self._cells)
+        return any(cell.is_random for cell in self.cells)
 
     def perturb(
         self, key: Array, params: BidirectionalParams, shape: tuple[int, ...]
     ) -> tuple[BidirectionalParams, Any]:
-        each = zip(self._cells, jax.random.split(key), params, strict=True)
+        each = zip(self.cells, jax.random.split(key), params, strict=True)
         (forward, noise), (backward, more) = (cell.perturb(key, own, shape) for cell, key, own in each)
         return BidirectionalParams(forward, backward), (noise, more)

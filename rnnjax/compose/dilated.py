@@ -27,7 +27,7 @@ class Dilated(Around[Any, DilatedCarry]):
     It is `dilation` interleaved recurrences with the same parameters; an error reaches a given lag in `dilation` times
     fewer steps. Stacks of dilations 1, 2, 4, ... see every lag.
 
-    Source: S. Chang et al., "Dilated Recurrent Neural Networks", 2017 (arXiv:1710.02224), equation 2.
+    Source: S. Chang et al., "Dilated Recurrent Neural Networks", 2017 (arXiv:1710.02224).
     """
 
     cell: Cell[Any, Any]

@@ -103,9 +103,9 @@ class RecurrentDropout(Around[Any, Any]):
 class WeightDrop(Composite[Any, Any], Around[Any, Any]):
     """Dropout of weights (DropConnect), one mask for all steps and sequences of a batch:
 
-        carry_t, y_t = step(params', carry_(t-1), x_t),    w' = m * w / (1 - rate) for every w of `weights`
+        carry_t, y_t = step(params', carry_(t-1), x_t),    w' = m * w / (1 - rate)
 
-    m is zero with probability `rate`. `weights` are names of the cell's parameters.
+    for every weight named in `weights`, with m zero with probability `rate`.
 
     Source: S. Merity, N. S. Keskar, R. Socher, "Regularizing and Optimizing LSTM Language Models", 2017
     (arXiv:1708.02182), section 2.

@@ -18,7 +18,7 @@ class Residual(Composite[Any, Any], Around[Any, Any]):
         carry_t, y_t' = step(params, carry_(t-1), x_t),    y_t = x_t + y_t'
 
     Source: K. He et al., "Deep Residual Learning for Image Recognition", 2015 (arXiv:1512.03385); between stacked
-    LSTMs: Y. Wu et al., "Google's Neural Machine Translation System", 2016 (arXiv:1609.08144), equation 6.
+    LSTMs: Y. Wu et al., "Google's Neural Machine Translation System", 2016 (arXiv:1609.08144).
     """
 
     cell: Cell[Any, Any]

@@ -34,7 +34,7 @@ class Stack(Composite[StackParams, StackCarry]):
 
     Source: J. Schmidhuber, "Learning Complex, Extended Sequences Using the Principle of History Compression", Neural
     Computation 4(2), 1992; A. Graves, A. Mohamed, G. Hinton, "Speech Recognition with Deep Recurrent Neural Networks",
-    2013 (arXiv:1303.5778), equation 11.
+    2013 (arXiv:1303.5778).
     """
 
     layers: tuple[Cell[Any, Any], ...]

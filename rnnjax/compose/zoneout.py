@@ -24,7 +24,7 @@ class Zoneout(Around[Any, Any]):
     an LSTM.
 
     Source: D. Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations", 2016
-    (arXiv:1606.01305), equations 4 to 8.
+    (arXiv:1606.01305).
     """
 
     cell: Cell[Any, Any]

@@ -41,7 +41,7 @@ GATES: dict[type[Cell[Any, Any]], Layout] = {
 def directions(cell: Cell[Any, Any]) -> Cells:
     """Both cells of a bidirectional one, or the cell itself."""
     if isinstance(cell, Bidirectional):
-        return cell.forward, cell.forward if cell.backward is None else cell.backward
+        return cell.cells
     return (cell,)
 
 

@@ -131,7 +131,7 @@ class BatchNormStack(nnx.Module):
     with mean and variance of each unit over the whole batch and all real steps, and in evaluation (`module.eval()`, or
     `deterministic` of a call) running averages of them. The recurrence itself is not normalised.
 
-    Source: C. Laurent et al., "Batch Normalized Recurrent Neural Networks", 2015 (arXiv:1510.01378), section 4.
+    Source: C. Laurent et al., "Batch Normalized Recurrent Neural Networks", 2015 (arXiv:1510.01378).
 
     Args:
         cells: the layers, the lowest first.

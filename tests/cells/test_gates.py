@@ -7,7 +7,7 @@ import pytest
 
 import rnnjax
 from rnnjax.initializers import Chrono, Rotations
-from tests.support import init
+from tests.support import init, normal_like
 
 SIZE = 200
 
@@ -119,3 +119,18 @@ def test_any_elementwise_activation():
     x = np.array([0.5, -2.0], np.float32)
     _, y = cell.step(params, cell.initial_carry(), x)
     np.testing.assert_allclose(y, np.sin(x @ params.w_x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "bias"),
+    [("gru", 1, 60), ("gru-reset-before", 1, 60), ("gru-layer-norm", 1, 60), ("mgu", 0, -200), ("min-gru", 0, -200)],
+)
+def test_a_shut_gate_keeps_the_state_to_the_last_bit(name, block, bias):
+    """After 1000 steps in float32, whatever the inputs: rounding must not wear off what a gate keeps."""
+    cell = rnnjax.CELLS[name](4)
+    params = init(cell, 3)
+    params = params._replace(b=params.b.at[4 * block : 4 * block + 4].set(bias))
+    start = rnnjax.HiddenCarry(jnp.array([0.1, -0.3, 0.7, 0.9]))
+    xs = normal_like(jax.ShapeDtypeStruct((1000, 3), jnp.float32), 0)
+    final, _ = rnnjax.unroll(cell, params, xs, start)
+    np.testing.assert_array_equal(final.h, start.h)

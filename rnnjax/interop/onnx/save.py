@@ -146,9 +146,8 @@ def _describe(cell: Cell[Any, Any], params: Any, reverse: bool) -> tuple[str, di
         what = "in reverse" if reverse else f"with merge {cell.merge!r}"
         raise ValueError(f'no ONNX node computes a Bidirectional {what}, only forward and with merge "concat"')
     else:
-        cells = cell.forward, cell.forward if cell.backward is None else cell.backward
-        parts = [direction_of(each, own) for each, own in zip(cells, params, strict=True)]
-        _check_alike(*cells, *parts)
+        parts = [direction_of(each, own) for each, own in zip(cell.cells, params, strict=True)]
+        _check_alike(*cell.cells, *parts)
     settings, weights = zip(*parts, strict=True)
     direction = "reverse" if reverse else "bidirectional" if len(parts) == 2 else "forward"
     fields = zip(Weights._fields, zip(*weights, strict=True), strict=True)
