@@ -8,7 +8,9 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
+import rnnjax
 from rnnjax import flow
 
 sampler = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -36,6 +38,12 @@ def relative_error(got, want):
     return np.linalg.norm(got - want) / np.linalg.norm(want)
 
 
+def slow_unless(fast, names):
+    """Parameters for pytest: all `names`, of which the fast tests take those in `fast`."""
+    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+
+
+unroll = jax.jit(rnnjax.unroll, static_argnames=("cell", "reverse", "batch_major", "deterministic", "unroll", "kernel"))
 gradient_norms = jax.jit(flow.gradient_norms, static_argnames=("cell", "loss"))
 parameter_gradient_norms = jax.jit(flow.parameter_gradient_norms, static_argnames=("cell", "loss"))
 jacobian_norms = jax.jit(flow.jacobian_norms, static_argnames=("cell", "lags", "of", "singular_values"))

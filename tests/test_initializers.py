@@ -5,24 +5,25 @@ import pytest
 
 import rnnjax
 from rnnjax.initializers import Glorot, Identity, Orthogonal, Uniform, Zeros
-from tests.support import init
+from tests.support import init, slow_unless
 
 KEY = jax.random.key(0)
 
 
 SCALE, HIDDEN, INPUTS = 1.3, 32, 20
+FAST = ("lstm", "gru", "lstm-layer-norm", "lru", "min-lstm")
 
 
-def cells_with(*settings):
-    """The names of the cells that have these settings."""
-    return [name for name in rnnjax.CELLS if set(settings) <= set(vars(rnnjax.CELLS[name](1)))]
+def cells_with(setting, without=None):
+    """The names of the cells that have a setting, in their order."""
+    return [name for name in rnnjax.CELLS if setting in vars(rnnjax.CELLS[name](1)) and name != without]
 
 
 def drawn(name, dtype="float32", **settings):
     return jax.device_get(init(rnnjax.CELLS[name](HIDDEN, **settings), INPUTS, dtype))
 
 
-@pytest.mark.parametrize("name", [name for name in cells_with("recurrent_init") if name != "lstm-1997"])
+@pytest.mark.parametrize("name", slow_unless(FAST, cells_with("recurrent_init", without="lstm-1997")))
 def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
     w_h = drawn(name, recurrent_init=Orthogonal(SCALE)).w_h
     blocks = np.split(w_h, w_h.shape[1] // HIDDEN, 1)
@@ -32,7 +33,7 @@ def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
         assert np.abs(blocks[0] - other).max() > 0.1  # each drawn by itself
 
 
-@pytest.mark.parametrize("name", [name for name in cells_with("input_init") if name != "lstm-1997"])
+@pytest.mark.parametrize("name", slow_unless(FAST, cells_with("input_init", without="lstm-1997")))
 def test_input_weights_are_glorot_gate_by_gate_and_biases_zero(name):
     """The fans are those of one gate: over all gates at once the bound would be too small."""
     params = drawn(name)
@@ -49,7 +50,7 @@ def test_weights_of_1997_are_uniform():
     assert not np.any(params.b)
 
 
-@pytest.mark.parametrize("name", rnnjax.CELLS)
+@pytest.mark.parametrize("name", slow_unless(FAST, rnnjax.CELLS))
 def test_half_precision_weights_are_the_rounded_ones(name):
     """Drawn in float32 and rounded: orthogonal up to rounding, and the same weights whatever the precision."""
     for wide, narrow in zip(drawn(name), drawn(name, "bfloat16"), strict=True):
@@ -85,7 +86,7 @@ def test_identity_scales_the_unit_matrix():
     np.testing.assert_array_equal(Identity(0.5)(KEY, (2, 3), jnp.float32), [[0.5, 0, 0], [0, 0.5, 0]])
 
 
-@pytest.mark.parametrize("name", cells_with("bias_init"))
+@pytest.mark.parametrize("name", slow_unless(FAST, cells_with("bias_init")))
 def test_any_function_of_the_signature_serves(name):
     cell = rnnjax.CELLS[name](4, bias_init=jax.nn.initializers.constant(0.25))
     assert set(init(cell, 3).b.tolist()) == ({0.25, 1.25} if name in cells_with("forget_bias") else {0.25})

@@ -203,6 +203,7 @@ def test_resume_of_something_else(tmp_path, capsys):
     assert "holds the results of something else" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_failed_experiment_stays_a_row(tmp_path, capsys, monkeypatch):
     def run_out_of_memory(self):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")

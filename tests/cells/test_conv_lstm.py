@@ -9,7 +9,7 @@ import pytest
 
 import rnnjax
 from rnnjax import ConvLSTM, Residual, SpatialBroadcast, Stack, flow
-from tests.support import init, normal_like, relative_error
+from tests.support import init, normal_like, relative_error, unroll
 
 TIME, BATCH, INPUTS, HIDDEN = 4, 2, 3, 2
 
@@ -21,7 +21,14 @@ def draw(cell, dtype="float64"):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    ("space", "kernel"), [((6,), 3), ((4, 5), 3), ((4, 5), (1, 4)), ((3, 2, 4), (3, 1, 2))], ids=str
+    ("space", "kernel"),
+    [
+        pytest.param((6,), 3, marks=pytest.mark.slow),
+        pytest.param((4, 5), 3, marks=pytest.mark.slow),
+        ((4, 5), (1, 4)),
+        pytest.param((3, 2, 4), (3, 1, 2), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_flax(space, kernel):
     """Outputs and all gradients, with every bias at random; flax has its gates as i, g, f, o, and adds 1 to f."""
@@ -48,12 +55,12 @@ def test_flax(space, kernel):
         return jnp.stack(ys)
 
     outcomes = []
-    for run in (theirs, lambda params, xs: rnnjax.unroll(cell, params, xs)[1]):
+    for run in (theirs, lambda params, xs: unroll(cell, params, xs)[1]):
         outcomes.append(
             jax.value_and_grad(lambda *point, run=run: jnp.sin(run(*point)).sum(), argnums=(0, 1))(params, xs)
         )
     assert relative_error(outcomes[1], outcomes[0]) < 1e-13
-    assert relative_error(rnnjax.unroll(cell, params, xs)[1], theirs(params, xs)) < 1e-13
+    assert relative_error(unroll(cell, params, xs)[1], theirs(params, xs)) < 1e-13
 
 
 @pytest.mark.usefixtures("x64")
@@ -62,11 +69,12 @@ def test_at_one_position_it_is_an_lstm():
     params = normal_like(init(cell, INPUTS, "float64"), 0)
     xs = normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), "float64"), 1)
     lstm = rnnjax.LSTMParams(params.w_x[0, 0], params.w_h[0, 0], params.b)
-    _, ys = rnnjax.unroll(cell, params, xs)
-    np.testing.assert_allclose(ys, rnnjax.unroll(rnnjax.LSTM(HIDDEN), lstm, xs)[1], rtol=1e-13)
+    _, ys = unroll(cell, params, xs)
+    np.testing.assert_allclose(ys, unroll(rnnjax.LSTM(HIDDEN), lstm, xs)[1], rtol=1e-13)
     assert vars(cell.cell)["hidden_size"] == HIDDEN
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_images_go_through_everything():
     """Stacks, lengths with NaN behind them, batch-major, single steps and gradient flow, with space in between."""
@@ -74,7 +82,7 @@ def test_images_go_through_everything():
     params, xs = draw(cell)
     lengths = np.array([2, 4])
     padding = np.arange(TIME)[:, None] >= lengths
-    final, ys = rnnjax.unroll(cell, params, np.where(padding[..., None, None, None], np.nan, xs), lengths=lengths)
+    final, ys = unroll(cell, params, np.where(padding[..., None, None, None], np.nan, xs), lengths=lengths)
     chex.assert_tree_all_finite((final, ys))
     assert not np.any(ys[padding])
     carry = cell.initial_carry((), jnp.float64)
@@ -82,18 +90,18 @@ def test_images_go_through_everything():
         carry, y = cell.step(params, carry, xs[t, 0])
         np.testing.assert_allclose(ys[t, 0], y, rtol=1e-13)
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[0], final), carry, rtol=1e-13)
-    _, swapped = rnnjax.unroll(cell, params, xs.swapaxes(0, 1), lengths=lengths, batch_major=True)
+    _, swapped = unroll(cell, params, xs.swapaxes(0, 1), lengths=lengths, batch_major=True)
     np.testing.assert_array_equal(swapped.swapaxes(0, 1), ys)
 
     single, xs = cell.layers[0], xs[:, :1]
     own = params.layers[0]
     norms = flow.gradient_norms(single, own, xs, lambda carry, ys: carry.c.sum())
     start = single.initial_carry((1,), jnp.float64)
-    gradient = jax.grad(lambda carry: rnnjax.unroll(single, own, xs, carry)[0].c.sum())(start)
+    gradient = jax.grad(lambda carry: unroll(single, own, xs, carry)[0].c.sum())(start)
     np.testing.assert_allclose(np.exp(norms.per_example.c[0, 0]), np.linalg.norm(gradient.c), rtol=1e-12)
-    jacobian = jax.jacobian(lambda carry: rnnjax.unroll(single, own, xs, carry)[0].c)(start).c.reshape(24, 24)
+    jacobian = jax.jacobian(lambda carry: unroll(single, own, xs, carry)[0].c)(start).c.reshape(24, 24)
     log_norm = flow.jacobian_norms(single, own, xs, lags=[TIME], of="c").log_frobenius[0, 0]
-    whole = jax.jacobian(lambda carry: rnnjax.unroll(single, own, xs, carry)[0].c)(start).h.reshape(24, 24)
+    whole = jax.jacobian(lambda carry: unroll(single, own, xs, carry)[0].c)(start).h.reshape(24, 24)
     np.testing.assert_allclose(np.exp(log_norm), np.hypot(*map(np.linalg.norm, (jacobian, whole))), rtol=1e-12)
 
 
@@ -114,4 +122,4 @@ def test_settings_that_cannot_be(settings, message):
 def test_other_features_are_named():
     cell = ConvLSTM(2, (4, 3))
     with pytest.raises(ValueError, match=r"xs has features of shape \(4, 3, 2\), but params were .* for \(4, 3, 3\)"):
-        rnnjax.unroll(cell, init(cell, 3), jnp.zeros((5, 1, 4, 3, 2)))
+        unroll(cell, init(cell, 3), jnp.zeros((5, 1, 4, 3, 2)))

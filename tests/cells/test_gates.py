@@ -95,6 +95,7 @@ def test_slstm_from_an_empty_state():
     np.testing.assert_allclose(by_c, slope, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_slstm_does_not_overflow():
     """Input gates of exp(500) and forget gates of exp(-500): h stays a weighted mean of the candidates."""
     cell = rnnjax.SLSTM(3)

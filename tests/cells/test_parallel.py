@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from tests.support import init, normal_like, relative_error
+from tests.support import init, normal_like, relative_error, slow_unless
 
 PARALLEL = [name for name in rnnjax.CELLS if isinstance(rnnjax.CELLS[name](1), rnnjax.ParallelCell)]
 TIME, LENGTHS = 9, np.array([9, 0, 4, 1])
@@ -28,7 +28,7 @@ def draw(name, dtype="float64", time=TIME):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("name", PARALLEL)
+@pytest.mark.parametrize("name", slow_unless(("min-lstm",), PARALLEL))
 def test_parallel_is_sequential(name, reverse):
     """Carry, outputs and all gradients, with steps that must not be seen, borders, and a carry of any sign."""
     cell, params, xs, carry = draw(name)
@@ -74,6 +74,7 @@ def test_parallel_over_a_long_time(name, dtype, tolerance):
     assert relative_error(gradient, exact_gradient) < 3 * tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARALLEL)
 def test_gradients_of_zero_inputs(name):
     """Where the candidate changes its form."""
@@ -88,7 +89,7 @@ def test_gradients_of_zero_inputs(name):
 
 
 @pytest.mark.parametrize("kernel", ["scan", "parallel"])
-@pytest.mark.parametrize("name", PARALLEL)
+@pytest.mark.parametrize("name", slow_unless(("lru",), PARALLEL))
 def test_not_even_a_nan_crosses_a_border(name, kernel):
     cell, params, xs, carry = draw(name, "float32")
     carry = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), carry)

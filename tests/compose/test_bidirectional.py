@@ -8,7 +8,7 @@ import pytest
 
 import rnnjax
 from rnnjax import GRU, LSTM, Bidirectional, Dropout, LearnedCarry, Residual, Stack
-from tests.support import init, normal_like
+from tests.support import init, normal_like, unroll
 
 TIME, BATCH, INPUTS = 6, 4, 3
 LENGTHS = np.array([0, 1, 4, 6])
@@ -27,17 +27,15 @@ def test_each_direction_sees_the_real_part_of_each_sequence(merge):
     cell = Bidirectional(LSTM(5), merge=merge)
     params, xs = draw(cell)
     padding = np.arange(TIME)[:, None] >= LENGTHS
-    (ahead, back), ys = jax.jit(rnnjax.unroll, static_argnums=0)(
-        cell, params, np.where(padding[..., None], np.nan, xs), lengths=LENGTHS
-    )
+    (ahead, back), ys = unroll(cell, params, np.where(padding[..., None], np.nan, xs), lengths=LENGTHS)
     assert not np.any(ys[padding])
     for example, length in enumerate(LENGTHS):
         if length == 0:
             assert not np.any(jax.tree.leaves(jax.tree.map(lambda leaf: leaf[0], (ahead, back))))
             continue
         real = xs[:length, example]
-        forward, first = rnnjax.unroll(cell.forward, params.forward, real)
-        backward, second = rnnjax.unroll(cell.forward, params.backward, real[::-1])
+        forward, first = unroll(cell.forward, params.forward, real)
+        backward, second = unroll(cell.forward, params.backward, real[::-1])
         want = np.concatenate([first, second[::-1]], -1) if merge == "concat" else first + second[::-1]
         chex.assert_trees_all_close(ys[:length, example], want, rtol=1e-13, atol=1e-13)
         finals = jax.tree.map(lambda leaf, example=example: leaf[example], (ahead, back))
@@ -55,25 +53,26 @@ def test_masked_steps_are_as_if_they_were_not_there():
     @jax.jit
     def outcome(xs):
         def loss(params, xs):
-            final, ys = rnnjax.unroll(cell, params, xs, mask=flags)
+            final, ys = unroll(cell, params, xs, mask=flags)
             return jnp.square(ys).sum(), (final, ys)
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
 
     (_, (final, ys)), (g_params, g_xs) = outcome(np.where(flags[..., None], xs, np.nan))
-    want = rnnjax.unroll(cell, params, xs[mask])
+    want = unroll(cell, params, xs[mask])
     chex.assert_trees_all_close((final, ys[mask]), want, rtol=1e-13, atol=1e-13)
     chex.assert_tree_all_finite((g_params, g_xs))
     assert not np.any(g_xs[~mask])
     assert not np.any(ys[~mask])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_reversed_it_is_itself_on_the_reversed_sequence():
     cell = Bidirectional(LSTM(4), GRU(2))
     params, xs = draw(cell)
-    final, ys = rnnjax.unroll(cell, params, xs, reverse=True)
-    other, reversed_ys = rnnjax.unroll(cell, params, xs[::-1])
+    final, ys = unroll(cell, params, xs, reverse=True)
+    other, reversed_ys = unroll(cell, params, xs[::-1])
     chex.assert_trees_all_close((final, ys), (other, reversed_ys[::-1]), rtol=1e-13, atol=1e-13)
 
 
@@ -82,11 +81,11 @@ def test_noise_and_learned_carry_go_to_both_directions():
     params = init(cell, INPUTS)
     ones = jax.tree.map(jnp.ones_like, params.backward.carry)
     params = params._replace(backward=params.backward._replace(carry=ones))
-    _, ys = rnnjax.unroll(cell, params, jnp.ones((2, 8, INPUTS)), key=jax.random.key(0))
+    _, ys = unroll(cell, params, jnp.ones((2, 8, INPUTS)), key=jax.random.key(0))
     forward, backward = np.split(ys, 2, -1)
     assert 0.4 < np.mean(forward == 0) < 0.6
     assert np.all(backward != 0)
-    want = rnnjax.unroll(LSTM(64), params.backward.cell, jnp.ones((2, 8, INPUTS)), ones_of(params, 8), reverse=True)[1]
+    want = unroll(LSTM(64), params.backward.cell, jnp.ones((2, 8, INPUTS)), ones_of(params, 8), reverse=True)[1]
     np.testing.assert_allclose(backward, want, rtol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import rnnjax
 from rnnjax import GRU, LRU, LSTM, Dilated, LayerNorm, LearnedCarry, MinGRU, Residual, Stack, flow
-from tests.support import init, normal_like
+from tests.support import init, normal_like, unroll
 
 TIME, BATCH, INPUTS = 12, 3, 4
 
@@ -22,9 +22,9 @@ def draw(cell, seed=0):
 def test_dilated_is_interleaved_sequences():
     cell = Dilated(LSTM(5), 3)
     params, xs = draw(cell)
-    _, ys = rnnjax.unroll(cell, params, xs)
+    _, ys = unroll(cell, params, xs)
     for phase in range(3):
-        _, own = rnnjax.unroll(cell.cell, params, xs[phase::3])
+        _, own = unroll(cell.cell, params, xs[phase::3])
         np.testing.assert_allclose(ys[phase::3], own, rtol=1e-13, atol=1e-13)
 
 
@@ -43,11 +43,12 @@ def test_dilation_stretches_the_lag_that_gradients_reach():
 def test_layer_norm_has_gain_and_bias_for_its_statistics():
     cell = LayerNorm(LSTM(50))
     params, xs = draw(cell)
-    _, ys = rnnjax.unroll(cell, params._replace(gain=3 * jnp.ones(50), b=jnp.full(50, 2.0)), 10 * xs)
+    _, ys = unroll(cell, params._replace(gain=3 * jnp.ones(50), b=jnp.full(50, 2.0)), 10 * xs)
     np.testing.assert_allclose(ys.mean(-1), 2.0, rtol=1e-6)
     np.testing.assert_allclose(ys.std(-1), 3.0, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_learned_carry_is_learned():
     """Its gradient is that of a carry given by hand, summed over the batch; one after each reset counts too."""
@@ -59,12 +60,12 @@ def test_learned_carry_is_learned():
     def loss(ys):
         return jnp.square(ys).sum()
 
-    learned = jax.grad(lambda params: loss(rnnjax.unroll(cell, params, xs, resets=resets)[1]))(params).carry
+    learned = jax.grad(lambda params: loss(unroll(cell, params, xs, resets=resets)[1]))(params).carry
 
     pieces = [xs[:, 0], xs[:5, 1], xs[5:, 1], xs[:, 2]]
 
     def by_hand(carry):
-        return sum(loss(rnnjax.unroll(cell.cell, params.cell, piece, carry)[1]) for piece in pieces)
+        return sum(loss(unroll(cell.cell, params.cell, piece, carry)[1]) for piece in pieces)
 
     want = jax.grad(by_hand)(params.carry)
     chex.assert_trees_all_close(learned, want, rtol=1e-12, atol=1e-14)
@@ -74,14 +75,14 @@ def test_learned_carry_is_learned():
 def test_a_stack_of_linear_recurrences_runs_in_parallel():
     cell = Stack((LRU(5), Residual(MinGRU(5)), LayerNorm(LRU(3)), LearnedCarry(MinGRU(4))))
     params, xs = draw(cell)
-    got, want = (rnnjax.unroll(cell, params, xs, kernel=kernel) for kernel in ("parallel", "scan"))
+    got, want = (unroll(cell, params, xs, kernel=kernel) for kernel in ("parallel", "scan"))
     chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
     with pytest.raises(ValueError, match='kernel "parallel" needs a linear recurrence, and GRU is none: use "scan"'):
-        rnnjax.unroll(Stack((LRU(5), GRU(2))), init(Stack((LRU(5), GRU(2))), INPUTS), xs, kernel="parallel")
+        unroll(Stack((LRU(5), GRU(2))), init(Stack((LRU(5), GRU(2))), INPUTS), xs, kernel="parallel")
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("batch", [(), (BATCH,), (2, 2)], ids=str)
+@pytest.mark.parametrize("batch", [(BATCH,), *(pytest.param(batch, marks=pytest.mark.slow) for batch in [(), (2, 2)])])
 def test_batch_major_is_a_matter_of_axes(batch):
     cell = Stack((LSTM(5), GRU(4)))
     params, _ = draw(cell)
@@ -89,11 +90,11 @@ def test_batch_major_is_a_matter_of_axes(batch):
     random = np.random.RandomState(0)
     mask, resets = random.rand(TIME, *batch) < 0.8, random.rand(TIME, *batch) < 0.2
     lengths = random.randint(0, TIME + 1, batch)
-    final, ys = rnnjax.unroll(cell, params, xs, lengths=lengths, mask=mask, resets=resets)
+    final, ys = unroll(cell, params, xs, lengths=lengths, mask=mask, resets=resets)
     axis = len(batch)
     mine = (np.moveaxis(leaf, 0, axis) for leaf in (xs, mask, resets))
     xs, mask, resets = mine
-    got = rnnjax.unroll(cell, params, xs, lengths=lengths, mask=mask, resets=resets, batch_major=True)
+    got = unroll(cell, params, xs, lengths=lengths, mask=mask, resets=resets, batch_major=True)
     chex.assert_trees_all_equal(got, (final, jnp.moveaxis(ys, 0, axis)))
 
 
@@ -101,6 +102,6 @@ def test_layers_of_a_stack_have_their_inputs_multiplied_at_once():
     """One matrix product a layer outside of the loop, and one a step inside."""
     cell = Stack((LSTM(5), LSTM(5)))
     params = init(cell, INPUTS)
-    program = str(jax.make_jaxpr(lambda xs: rnnjax.unroll(cell, params, xs))(jnp.zeros((TIME, BATCH, INPUTS))))
+    program = str(jax.make_jaxpr(lambda xs: unroll(cell, params, xs))(jnp.zeros((TIME, BATCH, INPUTS))))
     assert program.count("dot_general") == 4
     assert program.count(f"f32[{TIME},{BATCH},20] = dot_general") == 2

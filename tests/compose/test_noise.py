@@ -24,7 +24,7 @@ from rnnjax import (
     WeightDrop,
     Zoneout,
 )
-from tests.support import init, normal_like
+from tests.support import init, normal_like, slow_unless, unroll
 
 TIME, BATCH, INPUTS, SIZE = 5, 3, 4, 6
 KEY = jax.random.key(7)
@@ -45,7 +45,6 @@ RANDOM = {
         )
     ),
 }
-every_random_cell = pytest.mark.parametrize("cell", RANDOM.values(), ids=RANDOM)
 
 
 def draw(cell, dtype=jnp.float64):
@@ -53,12 +52,13 @@ def draw(cell, dtype=jnp.float64):
     return params, normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), dtype), 1)
 
 
-@every_random_cell
 @pytest.mark.usefixtures("x64")
-def test_training_is_a_loop_over_steps_with_their_noise(cell):
+@pytest.mark.parametrize("name", slow_unless(("all",), RANDOM))
+def test_training_is_a_loop_over_steps_with_their_noise(name):
     """All of the randomness is drawn before the loop: a loop over single steps with it is the same run."""
+    cell = RANDOM[name]
     params, xs = draw(cell)
-    got = jax.jit(lambda params, xs: rnnjax.unroll(cell, params, xs, key=KEY))(params, xs)
+    got = jax.jit(lambda params, xs: unroll(cell, params, xs, key=KEY))(params, xs)
     params, noise = cell.perturb(KEY, params, (TIME, BATCH))
     carry, ys = cell.start(params, (BATCH,), jnp.float64), []
     for t, x in enumerate(xs):
@@ -68,21 +68,22 @@ def test_training_is_a_loop_over_steps_with_their_noise(cell):
     chex.assert_trees_all_close(got, (carry, jnp.stack(ys)), rtol=1e-12, atol=1e-13)
 
 
-@every_random_cell
-def test_keys(cell):
+@pytest.mark.parametrize("name", slow_unless(("recurrent dropout",), RANDOM))
+def test_keys(name):
     """No key is an error, the same key the same result, another key another one; evaluation needs none."""
+    cell = RANDOM[name]
     params, xs = draw(cell, jnp.float32)
     with pytest.raises(ValueError, match=r"give key=\.\.\. to train, or deterministic=True to evaluate"):
-        rnnjax.unroll(cell, params, xs)
+        unroll(cell, params, xs)
 
     @jax.jit
     def train(key):
-        return rnnjax.unroll(cell, params, xs, key=key)[1]
+        return unroll(cell, params, xs, key=key)[1]
 
     np.testing.assert_array_equal(train(KEY), train(KEY))
     assert not np.allclose(train(KEY), train(jax.random.key(8)))
-    evaluated = rnnjax.unroll(cell, params, xs, deterministic=True)[1]
-    np.testing.assert_array_equal(evaluated, rnnjax.unroll(cell, params, xs, deterministic=True, key=KEY)[1])
+    evaluated = unroll(cell, params, xs, deterministic=True)[1]
+    np.testing.assert_array_equal(evaluated, unroll(cell, params, xs, deterministic=True, key=KEY)[1])
     assert not np.allclose(train(KEY), evaluated)
 
 
@@ -90,7 +91,7 @@ def test_a_cell_without_noise_needs_no_key():
     for cell in (LSTM(3), Stack((Dropout(LSTM(3)), Zoneout(GRU(3), 0.0), RecurrentDropout(GRU(3), 0.0)))):
         params = init(cell, INPUTS)
         assert not cell.is_random
-        rnnjax.unroll(cell, params, jnp.zeros((2, INPUTS)))
+        unroll(cell, params, jnp.zeros((2, INPUTS)))
 
 
 # --- where the masks act, on cells whose outputs show them ------------------------------------------------------------
@@ -98,7 +99,7 @@ def test_a_cell_without_noise_needs_no_key():
 
 def masks(xs, cell, params, seed=0):
     """Outputs of a run in training, of many sequences."""
-    return np.asarray(rnnjax.unroll(cell, params, xs, key=jax.random.key(seed))[1])
+    return np.asarray(unroll(cell, params, xs, key=jax.random.key(seed))[1])
 
 
 def copying(size):
@@ -130,7 +131,7 @@ def test_dropout_keeps_what_goes_through_time():
     size = 16
     cell = Dropout(Elman(size, activation="identity"), output_rate=0.5)
     params = rnnjax.ElmanParams(jnp.eye(size), jnp.eye(size), jnp.zeros(size))
-    final, ys = rnnjax.unroll(cell, params, jnp.ones((9, 4, size)), key=KEY)
+    final, ys = unroll(cell, params, jnp.ones((9, 4, size)), key=KEY)
     np.testing.assert_allclose(final.h, 9.0)
     assert set(np.unique(ys[-1])) == {0.0, 18.0}
 
@@ -142,7 +143,7 @@ def test_recurrent_dropout_drops_what_the_weights_multiply(variational):
     cell = RecurrentDropout(Elman(size, activation="identity"), rate, variational=variational)
     params = rnnjax.ElmanParams(jnp.zeros((1, size)), jnp.eye(size), jnp.zeros(size))
     start = rnnjax.HiddenCarry(jnp.ones((500, size)))
-    _, ys = rnnjax.unroll(cell, params, jnp.zeros((3, 500, 1)), start, key=KEY)
+    _, ys = unroll(cell, params, jnp.zeros((3, 500, 1)), start, key=KEY)
     scaled = np.asarray(ys) * (1 - rate) ** np.arange(1, 4)[:, None, None]  # products of the masks so far
     np.testing.assert_allclose(scaled, np.round(scaled), atol=1e-6)
     share = 1 - rate if variational else (1 - rate) ** 3
@@ -156,13 +157,13 @@ def test_recurrent_dropout_leaves_the_additive_path_alone():
     params = jax.tree.map(jnp.zeros_like, init(gru, 1))
     params = params._replace(b=params.b.at[8:16].set(50.0))
     start = rnnjax.HiddenCarry(jnp.arange(8.0))
-    final, _ = rnnjax.unroll(gru, params, jnp.zeros((30, 1)), start, key=KEY)
+    final, _ = unroll(gru, params, jnp.zeros((30, 1)), start, key=KEY)
     np.testing.assert_allclose(final.h, start.h, rtol=1e-6)
 
     lstm = RecurrentDropout(LSTM(8), 0.5)
     params = jax.tree.map(jnp.zeros_like, init(lstm, 1))
     params = params._replace(b=params.b.at[8:16].set(50.0))
-    final, _ = rnnjax.unroll(lstm, params, jnp.zeros((30, 1)), rnnjax.LSTMCarry(start.h, start.h), key=KEY)
+    final, _ = unroll(lstm, params, jnp.zeros((30, 1)), rnnjax.LSTMCarry(start.h, start.h), key=KEY)
     np.testing.assert_allclose(final.c, start.h, rtol=1e-6)
 
 
@@ -187,14 +188,14 @@ def test_zoneout_keeps_or_takes_unit_by_unit_and_its_mean_is_the_evaluation():
     # Each unit shows the last step that it was not kept at.
     shares = [np.mean(ys[3] == value) for value in range(5)]
     np.testing.assert_allclose(shares, [rate**4, *((1 - rate) * rate ** (4 - t) for t in range(1, 5))], atol=0.01)
-    evaluated = rnnjax.unroll(cell, params, xs, deterministic=True)[1]
+    evaluated = unroll(cell, params, xs, deterministic=True)[1]
     np.testing.assert_allclose(ys.mean((1, 2)), np.mean(evaluated, (1, 2)), rtol=0.02)
 
 
 def test_gradients_of_dropped_weights_are_zero():
     cell = WeightDrop(LSTM(SIZE), 0.5)
     params, xs = draw(cell, jnp.float32)
-    gradient = jax.grad(lambda params: rnnjax.unroll(cell, params, xs, key=KEY)[1].sum())(params)
+    gradient = jax.grad(lambda params: unroll(cell, params, xs, key=KEY)[1].sum())(params)
     dropped = cell.perturb(KEY, params, ())[0].w_h == 0
     np.testing.assert_array_equal(gradient.w_h == 0, dropped)
 

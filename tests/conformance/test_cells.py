@@ -18,7 +18,7 @@ from benchmarks.readme import described, parameter_formula
 from rnnjax import compose, flow
 from rnnjax.scan import select
 from tests import references
-from tests.support import normal_like, relative_error
+from tests.support import normal_like, relative_error, slow_unless
 
 TIME, BATCH, INPUTS, HIDDEN = 7, 4, 3, 5
 LENGTHS = np.array([0, 1, 4, 6])  # no sequence fills the batch
@@ -48,20 +48,14 @@ STEPS = {name: known.step for name, known in references.REFERENCES.items()} | {
     "learned-carry": references.learned_carry(references.lstm),
 }
 
-CORE = ("rnn", "lstm", "gru", "gru-reset-before")
-"""The cells that even the fast tests run through everything; for the others what takes long is marked slow."""
-
-
-def unless_slow(fast):
-    names = [*rnnjax.CELLS, *COMPOSED]
-    return pytest.mark.parametrize(
-        "name", [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
-    )
-
-
 every_registered_cell = pytest.mark.parametrize("name", rnnjax.CELLS)
-every_cell = unless_slow((*rnnjax.CELLS, "stack", "zoneout"))
-every_cell_if_slow = unless_slow(CORE)
+every_cell = pytest.mark.parametrize(
+    "name", slow_unless([*rnnjax.CELLS, "stack", "zoneout"], [*rnnjax.CELLS, *COMPOSED])
+)
+# What takes long is done in the fast tests for one cell of each way to write it.
+every_cell_if_slow = pytest.mark.parametrize(
+    "name", slow_unless(("lstm", "gru-reset-before"), [*rnnjax.CELLS, *COMPOSED])
+)
 
 
 def make(name, size=HIDDEN):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import rnnjax
-from tests.conformance.test_cells import CORE, make, unless_slow
-from tests.support import init, normal_like, relative_error
+from tests.conformance.test_cells import COMPOSED, make
+from tests.support import init, normal_like, relative_error, slow_unless
 
 TIME, BATCH, INPUTS, HIDDEN = 1000, 4, 8, 32
 
@@ -16,7 +16,7 @@ UNDAMPED = ("rnn-identity", "irnn", "lstm-1997")
 """Nothing in these wears an error off, neither forwards nor backwards: the rounding of 1000 steps adds up."""
 
 
-@unless_slow(CORE)
+@pytest.mark.parametrize("name", slow_unless(("lstm",), [*rnnjax.CELLS, *COMPOSED]))
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 def test_outputs_and_gradients_after_1000_steps(name, dtype, tolerance):
     cell = make(name, HIDDEN)

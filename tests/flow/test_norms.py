@@ -94,6 +94,7 @@ def test_summed_contributions_are_the_gradient_of_a_weight(lstm):
         np.testing.assert_allclose(np.exp(getattr(got, name)), [np.linalg.norm(getattr(gradient, name))], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_lags_in_any_order(lstm):
     """Every row is that of its own lag, whatever the order, and a lag that is asked for twice."""
     cell, params, xs = lstm

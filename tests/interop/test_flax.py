@@ -12,7 +12,7 @@ import rnnjax
 from rnnjax.interop import from_flax, to_flax
 from rnnjax.interop.flax import KINDS
 from tests.interop.parity import draw
-from tests.support import normal_like, relative_error
+from tests.support import normal_like, relative_error, slow_unless
 
 INPUTS, HIDDEN, TIME, BATCH = 3, 4, 3, 2
 
@@ -50,7 +50,7 @@ def half_square(arrays):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_unless(("linen.GRUCell", "nnx.OptimizedLSTMCell"), KINDS))
 def test_outputs_states_and_gradients(kind):
     like, step = make(kind)
     cell = KINDS[kind].cell(HIDDEN)

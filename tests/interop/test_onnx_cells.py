@@ -14,7 +14,7 @@ from rnnjax.interop import OnnxActivation, OnnxGRU, OnnxGRUResetBefore, OnnxLSTM
 from rnnjax.interop.onnx.directions import Settings, Weights, cell_of, direction_of
 from rnnjax.registry import UnknownName
 from tests.interop.onnx_spec import ACTIVATIONS, DEFAULTS, run_node
-from tests.support import normal_like, relative_error
+from tests.support import normal_like, relative_error, slow_unless
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_onnx.json").read_text())["nodes"]
 
@@ -86,7 +86,7 @@ def node_of(cell, params, xs, lengths):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", GENERAL)
+@pytest.mark.parametrize("name", slow_unless([*GENERAL][:2], GENERAL))
 def test_outputs_and_gradients_of_the_general_cells(name):
     """Against the loop and its central differences, with lengths, under jit and vmap; in float64."""
     cell = GENERAL[name]

@@ -11,7 +11,7 @@ from flax import nnx
 import rnnjax
 from rnnjax import GRU, LSTM, Bidirectional, Dropout, LearnedCarry, Stack, Zoneout
 from rnnjax.models import BatchNormStack, Recurrent, RecurrentCell
-from tests.support import normal_like, relative_error
+from tests.support import normal_like, relative_error, unroll
 
 TIME, BATCH, INPUTS = 6, 4, 3
 LENGTHS = np.array([1, 6, 3, 0])
@@ -28,11 +28,12 @@ def test_it_is_unroll(xs):
     layer = Recurrent(DEEP, INPUTS, rngs=nnx.Rngs(0))
     params = DEEP.init(nnx.Rngs(0).params(), INPUTS)
     mask = np.random.RandomState(0).rand(TIME, BATCH) < 0.8
-    want = rnnjax.unroll(DEEP, params, xs, lengths=LENGTHS, mask=mask)
-    chex.assert_trees_all_equal(layer(xs, lengths=LENGTHS, mask=mask), want)
+    want = unroll(DEEP, params, xs, lengths=LENGTHS, mask=mask)
+    run = nnx.jit(lambda layer, xs, mask: layer(xs, lengths=LENGTHS, mask=mask))
+    chex.assert_trees_all_close(run(layer, xs, mask), want, rtol=1e-5, atol=1e-6)
     swapped = Recurrent(DEEP, INPUTS, batch_major=True, rngs=nnx.Rngs(0))
-    final, ys = swapped(xs.swapaxes(0, 1), lengths=LENGTHS, mask=mask.T)
-    chex.assert_trees_all_equal((final, ys.swapaxes(0, 1)), want)
+    final, ys = run(swapped, xs.swapaxes(0, 1), mask.T)
+    chex.assert_trees_all_close((final, ys.swapaxes(0, 1)), want, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(layer.weights.layers[0].backward.w_x[...], params.layers[0].backward.w_x)
 
 
@@ -42,13 +43,13 @@ def test_randomness_comes_from_its_own_stream_and_stops_in_evaluation(xs):
     run = nnx.jit(lambda layer, xs: layer(xs)[1])
     first, second = run(layer, xs), run(layer, xs)
     assert not np.allclose(first, second)  # the stream moves on, under jit too
-    chex.assert_trees_all_close((twin(xs)[1], twin(xs)[1]), (first, second), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal((run(twin, xs), run(twin, xs)), (first, second))
     given = [layer(xs, rngs=nnx.Rngs(dropout=5))[1] for _ in range(2)]
     np.testing.assert_array_equal(*given)
-    evaluated = layer(xs, deterministic=True)[1]
-    np.testing.assert_array_equal(nnx.view(layer, deterministic=True)(xs)[1], evaluated)
+    evaluated = run(nnx.view(layer, deterministic=True), xs)
     params = jax.tree.map(lambda param: param[...], layer.weights, is_leaf=lambda node: isinstance(node, nnx.Variable))
-    np.testing.assert_array_equal(rnnjax.unroll(NOISY, params, xs, deterministic=True)[1], evaluated)
+    np.testing.assert_allclose(unroll(NOISY, params, xs, deterministic=True)[1], evaluated, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer(xs, deterministic=True)[1], evaluated, rtol=1e-5, atol=1e-6)
     layer.eval()
     np.testing.assert_allclose(run(layer, xs), evaluated, rtol=1e-5, atol=1e-6)
 
@@ -87,6 +88,7 @@ def test_it_trains_under_nnx_jit_and_grad(xs):
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_layers_under_nnx_scan_and_vmap(xs):
     """Layers of one shape made by vmap and run by scan are a stack of them."""
 
@@ -107,11 +109,11 @@ def test_layers_under_nnx_scan_and_vmap(xs):
     np.testing.assert_allclose(run(xs, layers), want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [LSTM, GRU, lambda size: Stack((LSTM(size), LearnedCarry(GRU(size))))], ids=str)
-def test_in_the_place_of_a_flax_cell(xs, make):
-    """Under nnx.RNN, in a loop, and beside flax's own cell with the same weights."""
-    cell = RecurrentCell(make(5), INPUTS, rngs=nnx.Rngs(0))
-    layer = Recurrent(make(5), INPUTS, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("inner", [LSTM(5), Stack((LSTM(5), LearnedCarry(GRU(5))))], ids=["lstm", "stack"])
+def test_in_the_place_of_a_flax_cell(xs, inner):
+    """Under nnx.RNN and in a loop."""
+    cell = RecurrentCell(inner, INPUTS, rngs=nnx.Rngs(0))
+    layer = Recurrent(inner, INPUTS, rngs=nnx.Rngs(0))
     ys = nnx.RNN(cell, time_major=True)(xs)
     np.testing.assert_allclose(ys, layer(xs)[1], rtol=1e-5, atol=1e-6)
     carry = cell.initialize_carry(xs[0].shape, nnx.Rngs(0))
@@ -131,7 +133,7 @@ def test_linen_takes_it_through_flaxs_own_bridge(xs):
     assert variables["params"]["weights"]["layers"][0]["w_x"].shape == (INPUTS, 20)
 
 
-@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("batch_major", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_batch_norm_between_layers(xs, batch_major):
     """Against the formula, with statistics of the real steps alone; running averages in evaluation."""
     model = BatchNormStack((LSTM(5), GRU(4)), INPUTS, momentum=0.9, batch_major=batch_major, rngs=nnx.Rngs(0))
@@ -161,6 +163,7 @@ def test_batch_norm_between_layers(xs, batch_major):
     chex.assert_trees_all_close(run(), rest(*averages), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_bfloat16_cells_that_flax_refuses(xs):
     """flax's cells raise on a bfloat16 dtype under RNN (flax 2384): the carry is float32 here and stays so."""
