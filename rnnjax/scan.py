@@ -65,7 +65,8 @@ def unroll(
         reverse: run from the last step to the first; outputs stay at the time of their inputs.
         batch_major: inputs, `mask`, `resets` and outputs are `[batch, time, ...]`. Costs one transpose of the inputs
             and one of the outputs, however many cells a stack has.
-        key: for training with cells that draw random numbers (dropout): masks are drawn from it, once, before the loop.
+        key: for training with cells that draw random numbers (dropout): masks are drawn from it, once, before the loop,
+            and inside `jax.shard_map` on each device anew.
         deterministic: run such cells as in evaluation, without random numbers; `key` is then not needed nor used.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
         kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
@@ -98,7 +99,7 @@ def unroll(
     if cell.is_random and not deterministic:
         if key is None:
             raise ValueError("the cell draws random numbers: give key=... to train, or deterministic=True to evaluate")
-        params, noise = cell.perturb(key, params, (time, *batch_shape))
+        params, noise = cell.perturb(own_key(key, xs), params, (time, *batch_shape))
     fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
     over_time = _OverTime(valid, resets, reverse, unroll, kernel)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
@@ -242,6 +243,13 @@ def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
         return jnp.where(valid.reshape(valid.shape + (1,) * (new.ndim - valid.ndim)), new, old)
 
     return jax.tree.map(choose, new, old)
+
+
+def own_key(key: Array, xs: Array) -> Array:
+    """Inside `jax.shard_map`, a key of each device's own, so that no two parts of a batch share their masks."""
+    for axis in sorted(jax.typeof(xs).manual_axis_type.varying):
+        key = jax.random.fold_in(key, lax.axis_index(axis))
+    return key
 
 
 def vary_with(tree: T, like: Any) -> T:

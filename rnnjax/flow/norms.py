@@ -44,7 +44,8 @@ def gradient_norms(
 
     The carry's components are taken as separate coordinates, as in dcarry_T/dcarry_t: for an LSTM dL/dc_t is what
     flows from c_t into later steps, and dL/dh_t holds what enters through the output y_t = h_t and what flows on.
-    At t = 0 stands the initial carry, so that the lag is `time - t`.
+    At t = 0 stands the initial carry, so that the lag is `time - t`. In a stack the layers' carries are separate too:
+    what a layer passes up within a step counts for the carries of the layers above it.
 
     Norms come as natural logarithms. The backward pass is rescaled at every step and for every example, so nothing
     underflows or overflows at any lag, whatever the dtype; -inf means that the gradient is exactly zero.
@@ -58,7 +59,7 @@ def gradient_norms(
     -1000.0
 
     Args:
-        cell: the cell.
+        cell: the cell; one that draws random numbers is measured as in evaluation.
         params: its parameters.
         xs: the inputs, `[time, batch, features]` or `[time, features]`.
         loss: `loss(final_carry, ys)`, of what `unroll` returns: a scalar, or one value an example `[batch]`, which

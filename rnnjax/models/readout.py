@@ -49,7 +49,8 @@ class Readout:
         params: ReadoutParams,
         xs: Float[Array, "time *batch features"],
         lengths: Int[ArrayLike, "*batch"] | None = None,
+        **options: Any,
     ) -> Float[Array, "time *batch outputs"]:
-        """From inputs to outputs, over time."""
-        _, ys = unroll(self.cell, params.cell, xs, lengths=lengths)
+        """From inputs to outputs, over time; `options` are those of `unroll`, such as `mask` and `key`."""
+        _, ys = unroll(self.cell, params.cell, xs, lengths=lengths, **options)
         return self.read(params, ys)

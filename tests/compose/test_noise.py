@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
 import rnnjax
 from rnnjax import (
@@ -124,6 +125,22 @@ def test_dropout_is_bernoulli_per_step_or_per_sequence(where, variational):
     for other in (np.roll(kept, 1, axis=1), np.roll(kept, 1, axis=2)):
         agree = np.mean((kept == other)[0] if variational else kept == other)
         assert abs(agree - (rate**2 + (1 - rate) ** 2)) < 0.03
+
+
+def test_devices_do_not_share_masks():
+    """Inside jax.shard_map one key serves all devices, and each part of the batch has masks of its own."""
+    cell, params = copying(16)
+    cell = Dropout(cell, output_rate=0.5)
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    spread = jax.shard_map(
+        lambda xs, key: rnnjax.unroll(cell, params, xs, key=key)[1],
+        mesh=mesh,
+        in_specs=(PartitionSpec(None, "batch"), PartitionSpec()),
+        out_specs=PartitionSpec(None, "batch"),
+    )
+    ys = np.asarray(jax.jit(spread)(jnp.ones((5, 40, 16)), KEY))
+    first, second = np.split(ys, 2, axis=1)
+    assert abs(np.mean((first > 0) == (second > 0)) - 0.5) < 0.05
 
 
 def test_dropout_keeps_what_goes_through_time():

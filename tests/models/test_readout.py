@@ -31,3 +31,11 @@ def test_readout_starts_with_glorot_weights_and_no_bias():
     np.testing.assert_allclose(np.var(params.w), bound**2 / 3, rtol=0.1)
     assert model == Readout(rnnjax.Elman(40), 20)
     assert hash(model) == hash(Readout(rnnjax.Elman(40), 20))
+
+
+def test_options_of_unroll_go_through():
+    model = Readout(rnnjax.Dropout(rnnjax.Elman(4), output_rate=0.5), 2)
+    params, xs = init(model, 3), np.ones((5, 2, 3), np.float32)
+    mask, key = np.arange(10).reshape(5, 2) % 3 > 0, jax.random.key(1)
+    _, ys = rnnjax.unroll(model.cell, params.cell, xs, mask=mask, key=key)
+    np.testing.assert_array_equal(model.apply(params, xs, mask=mask, key=key), model.read(params, ys))
