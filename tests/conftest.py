@@ -8,6 +8,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import jax
 import pytest
 
+collect_ignore = ["interop/record.py"]  # no tests, and doctest would import it, which takes PyTorch and Keras
+
 jax.config.update("jax_num_cpu_devices", 2)  # for what is spread over devices; all else runs on the first
 
 

@@ -26,14 +26,19 @@ SMALL += ["--steps", "2", "--hidden-size", "4", "--batch-size", "2"]
 
 
 def start(arguments: list[str], variables: dict[str, str]) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"COLUMNS": "100"} | variables,
-    )
+    # Whoever runs in the background ignores interrupts, and hands that down to what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"COLUMNS": "100"} | variables,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def read(folder: Path) -> list[dict]:

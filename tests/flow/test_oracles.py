@@ -137,7 +137,7 @@ def test_gru_without_recurrent_weights_has_the_product_of_z(name):
     np.testing.assert_allclose(got.log_singular_values, np.log(-np.sort(-products, 1)), rtol=1e-10)
 
 
-@pytest.mark.parametrize("lag", [1, 10, 500])
+@pytest.mark.parametrize("lag", [*(pytest.param(lag, marks=pytest.mark.slow) for lag in (1, 10)), 500])
 def test_constant_error_carousel(lag):
     """With f = 1 the error in the cell state stays what it is, over any lag: dc_(t+1)/dc_t = 1.
 

@@ -109,9 +109,9 @@ def test_layers_under_nnx_scan_and_vmap(xs):
     np.testing.assert_allclose(run(xs, layers), want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("inner", [LSTM(5), Stack((LSTM(5), LearnedCarry(GRU(5))))], ids=["lstm", "stack"])
-def test_in_the_place_of_a_flax_cell(xs, inner):
+def test_in_the_place_of_a_flax_cell(xs):
     """Under nnx.RNN and in a loop."""
+    inner = Stack((LSTM(5), LearnedCarry(GRU(5))))
     cell = RecurrentCell(inner, INPUTS, rngs=nnx.Rngs(0))
     layer = Recurrent(inner, INPUTS, rngs=nnx.Rngs(0))
     ys = nnx.RNN(cell, time_major=True)(xs)
