@@ -94,13 +94,13 @@ def check_lengths(lengths: ArrayLike, time: int, batch_shape: tuple[int, ...]) -
     return lengths
 
 
-def check_flags(name: str, flags: ArrayLike | None, time: int, batch_shape: tuple[int, ...]) -> Array | None:
-    """`flags` as an array, if they are booleans, one a step of every sequence."""
+def check_flags(name: str, flags: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+    """`flags` as an array, if they are booleans, one a step of every sequence: `shape` is that of time and batch."""
     if flags is None:
         return None
     flags = jnp.asarray(flags)
     if flags.dtype != bool:
         raise TypeError(f"{name} must be booleans, got {flags.dtype}")
-    if flags.shape != (time, *batch_shape):
-        raise ValueError(f"{name} has shape {flags.shape}, but time and batch of xs have shape {(time, *batch_shape)}")
+    if flags.shape != shape:
+        raise ValueError(f"{name} has shape {flags.shape}, but time and batch of xs have shape {shape}")
     return flags

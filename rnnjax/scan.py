@@ -66,7 +66,7 @@ def unroll(
         batch_major: inputs, `mask`, `resets` and outputs are `[batch, time, ...]`. Costs one transpose of the inputs
             and one of the outputs, however many cells a stack has.
         key: for training with cells that draw random numbers (dropout): masks are drawn from it, once, before the loop,
-            and inside `jax.shard_map` on each device anew.
+            and inside `jax.shard_map` for each device anew (with its check_vma=False, give each device its own key).
         deterministic: run such cells as in evaluation, without random numbers; `key` is then not needed nor used.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
         kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
@@ -85,21 +85,20 @@ def unroll(
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     if batch_major:
         xs = jnp.asarray(xs)
-        axis = len(cell.leading_shape(xs)) - 1
-        xs = jnp.moveaxis(xs, axis, 0)
-        mask, resets = (
-            None if flags is None else jnp.moveaxis(jnp.asarray(flags), axis, 0) for flags in (mask, resets)
-        )
+        shape = cell.leading_shape(xs)
+        axis = len(shape) - 1
+        mask, resets = check_flags("mask", mask, shape), check_flags("resets", resets, shape)
+        xs, mask, resets = jax.tree.map(lambda array: jnp.moveaxis(array, axis, 0), (xs, mask, resets))
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
     time, batch_shape, dtype = len(xs), cell.leading_shape(xs)[1:], output_dtype(params, xs)
-    resets = check_flags("resets", resets, time, batch_shape)
+    resets = check_flags("resets", resets, (time, *batch_shape))
     if resets is not None and lengths is not None:
         resets = resets & within(time, lengths, batch_shape)
     noise = None
     if cell.is_random and not deterministic:
         if key is None:
             raise ValueError("the cell draws random numbers: give key=... to train, or deterministic=True to evaluate")
-        params, noise = cell.perturb(own_key(key, xs), params, (time, *batch_shape))
+        params, noise = _perturb(cell, key, params, xs)
     fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
     over_time = _OverTime(valid, resets, reverse, unroll, kernel)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
@@ -245,11 +244,20 @@ def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
     return jax.tree.map(choose, new, old)
 
 
-def own_key(key: Array, xs: Array) -> Array:
-    """Inside `jax.shard_map`, a key of each device's own, so that no two parts of a batch share their masks."""
-    for axis in sorted(jax.typeof(xs).manual_axis_type.varying):
-        key = jax.random.fold_in(key, lax.axis_index(axis))
-    return key
+def _perturb(cell: Cell[Any, Any], key: Array, params: Any, xs: Array) -> tuple[Any, Any]:
+    """The parameters and the noise of a run in training.
+
+    Inside `jax.shard_map` all devices have the same parameters, and each has noise of its own: no two parts of a batch
+    share their masks.
+    """
+    shape = cell.leading_shape(xs)
+    perturbed, noise = cell.perturb(key, params, shape)
+    axes = sorted(jax.typeof(xs).manual_axis_type.varying)
+    if axes:
+        for axis in axes:
+            key = jax.random.fold_in(key, lax.axis_index(axis))
+        _, noise = cell.perturb(key, params, shape)
+    return perturbed, noise
 
 
 def vary_with(tree: T, like: Any) -> T:
@@ -295,7 +303,7 @@ def prepare(
     check_inputs(cell, params, xs, "xs")
     time, batch_shape, dtype = len(xs), leading[1:], output_dtype(params, xs)
     carry = cell.start(params, batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
-    valid = check_flags("mask", mask, time, batch_shape)
+    valid = check_flags("mask", mask, leading)
     if lengths is not None:
         real = within(time, lengths, batch_shape)
         valid = real if valid is None else real & valid

@@ -2,8 +2,9 @@
 
 import os
 
-# Most of the time goes into compilation: LLVM's optimisations change nothing that is tested here.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the time goes into compilation: LLVM's optimisations change nothing that is tested here. On two cores, a
+# product that is split over threads can wait forever for a thread that waits in a sum over devices for this one.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false")
 
 import jax
 import pytest

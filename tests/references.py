@@ -283,3 +283,10 @@ def unroll(step, params, xs, carry, *, lengths=None, reverse=False):
         finals.append(state)
         columns.append([ys.get(t, np.zeros_like(y)) for t in range(time)])
     return jax.tree.map(lambda *leaves: np.stack(leaves), *finals), np.array(columns).swapaxes(0, 1)
+
+
+def bidirectional(forward, backward, params, xs, carry, *, lengths=None, reverse=False):
+    """Both directions of `unroll`, side by side."""
+    ahead, ys = unroll(forward, params.forward, xs, carry.forward, lengths=lengths, reverse=reverse)
+    back, more = unroll(backward, params.backward, xs, carry.backward, lengths=lengths, reverse=not reverse)
+    return carry._replace(forward=ahead, backward=back), np.concatenate([ys, more], -1)

@@ -27,7 +27,7 @@ ALLOWED = {
     "train": {"cells", "compose", "scan", "flow", "learn", "models"},
     "interop": {"registry", "checks", "initializers", "cells", "compose", "scan"},
 }
-WITHOUT_FLAX = {"registry", "checks", "initializers", "cells", "compose", "kernels", "scan", "flow", "learn", "tasks"}
+WITHOUT_FLAX = set(ALLOWED) - {"models", "train"}
 
 
 def imported(path):

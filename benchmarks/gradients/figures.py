@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "rnnjax",
 }
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 def draw_all(records: Sequence[Record], config: Config, folder: Path) -> dict[str, Path]:
@@ -121,15 +121,16 @@ def _norm(component: str) -> str:
 
 
 def _title(phase: str, config: Config) -> str:
+    depth = f"{config.layers} layers, " if config.layers > 1 else ""
     if phase == "initial":
-        return "at initialisation"
-    return f"after {config.steps} steps, " + (
+        return f"{depth}at initialisation"
+    return f"{depth}after {config.steps} steps, " + (
         f"clipped to {config.max_norm:g}" if phase == "clipped" else "not clipped"
     )
 
 
 def _band(
-    axes: Axes, x: np.ndarray, samples: np.ndarray, colour: str, line: str, label: str, marker: str | None = None
+    axes: Axes, x: np.ndarray, samples: np.ndarray, colour: str, line: Any, label: str, marker: str | None = None
 ) -> None:
     """The median over seeds with its bootstrap band; what is exactly zero, or not a number, leaves a gap."""
     low, middle, high = (np.where(np.isfinite(curve), curve, np.nan) for curve in median_band(samples))

@@ -18,6 +18,16 @@ def check_cell(name: str, cell: Any) -> None:
         raise TypeError(f"{name} must be a cell, got {cell!r}{hint}")
 
 
+def check_space(name: str, cell: Cell[Any, Any], other: Cell[Any, Any]) -> None:
+    """Whether two cells have the same feature axes, so that one can take what the other takes or gives."""
+    axes, others = cell.feature_shape(1)[:-1], other.feature_shape(1)[:-1]
+    if axes != others:
+        raise ValueError(
+            f"{name} is over space of shape {axes}, but the cell before it over {others}: "
+            "SpatialBroadcast(cell) is over none"
+        )
+
+
 class Around(Cell[Params, Carry]):
     """A cell around one other, `cell`, with its parameters, carry and sizes unless it says otherwise."""
 
@@ -57,6 +67,14 @@ class Around(Cell[Params, Carry]):
 
     def feature_shape(self, size: int) -> tuple[int, ...]:
         return self.cell.feature_shape(size)
+
+    @property
+    def has_step(self) -> bool:
+        return self.cell.has_step
+
+    @property
+    def has_separate_units(self) -> bool:
+        return self.cell.has_separate_units
 
     @property
     def is_random(self) -> bool:

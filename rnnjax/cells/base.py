@@ -105,6 +105,16 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         return xs.shape[: xs.ndim - len(self.feature_shape(1))]
 
     @property
+    def has_step(self) -> bool:
+        """Whether the cell can make one step at a time, without the steps to come."""
+        return True
+
+    @property
+    def has_separate_units(self) -> bool:
+        """Whether each unit of the carry means something by itself, so that some of them can be kept as they were."""
+        return True
+
+    @property
     def is_random(self) -> bool:
         """Whether training draws random numbers: dropout and the like."""
         return False

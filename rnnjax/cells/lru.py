@@ -69,6 +69,10 @@ class LRU(SizedCell[LRUParams, LRUCarry], ParallelCell[LRUParams, LRUCarry]):
         if not 0 < self.max_phase <= 2 * math.pi:
             raise ValueError(f"max_phase must be above 0 and at most 2 pi, got {self.max_phase}")
 
+    @property
+    def has_separate_units(self) -> bool:
+        return False
+
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LRUParams:
         input_size = check_size("input_size", input_size)
         check_floating("dtype", dtype)

@@ -47,6 +47,10 @@ class SLSTM(PointwiseCell[LSTMParams, SLSTMCarry]):
     recurrent_init: Initializer = Orthogonal()
     bias_init: Initializer = Zeros()
 
+    @property
+    def has_separate_units(self) -> bool:
+        return False
+
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LSTMParams:
         key, key_b = jax.random.split(key)
         w_x, w_h, b = draw_weights(self, key, input_size, 4, dtype)

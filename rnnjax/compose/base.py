@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -17,6 +18,9 @@ from rnnjax.cells.base import Cell, output_dtype
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
+
+
+NO_STEP = "a bidirectional cell sees the whole sequence: it cannot be run step by step"
 
 
 class Run(Protocol):
@@ -64,7 +68,7 @@ def _advance(
 ) -> tuple[Any, Array]:
     """One step, from the carry before it."""
     if reverse:
-        raise ValueError("a bidirectional cell sees the whole sequence: it has no single step, only unroll")
+        raise ValueError(NO_STEP)
     carry = cell.advance(params, carry, cell.project_with(params, xs, noise))
     return _read(cell, params, xs, carry, noise)
 
@@ -87,15 +91,22 @@ class WithNoise(NamedTuple):
 # --- pieces that compositions are written with ------------------------------------------------------------------------
 
 
-def check_rate(name: str, rate: Any, below: float = 1.0) -> float:
-    """`rate` as a float, if it is a probability below `below`."""
-    if isinstance(rate, int | float) and 0 <= rate < below:
+def check_rate(name: str, rate: Any) -> float:
+    """`rate` as a float, if it is a probability below 1."""
+    if isinstance(rate, int | float | np.floating) and not isinstance(rate, bool) and 0 <= rate < 1:
         return float(rate)
-    raise ValueError(f"{name} must be at least 0 and below {below:g}, got {rate!r}")
+    raise ValueError(f"{name} must be a number of at least 0 and below 1, got {rate!r}")
 
 
-def draw_mask(key: Array, rate: float, time: tuple[int, ...], features: tuple[int, ...], per_sequence: bool) -> Array:
-    """True for what stays: of every step by itself, or the same at all steps of a sequence; `time`: time and batch."""
+def draw_mask(
+    key: Array, rate: float, time: tuple[int, ...], features: tuple[int, ...], per_sequence: bool
+) -> Array | None:
+    """True for what stays, None if all does: of every step by itself, or the same at all steps of a sequence.
+
+    `time` is the shape of time and batch.
+    """
+    if rate == 0:
+        return None
     if not per_sequence:
         return jax.random.bernoulli(key, 1 - rate, (*time, *features))
     mask = jax.random.bernoulli(key, 1 - rate, (*time[1:], *features))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnjax.cells.around import check_cell
+from rnnjax.cells.around import check_cell, check_space
 from rnnjax.cells.base import Cell
 from rnnjax.compose.base import Composite, Run
 
@@ -37,7 +37,8 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
     `merge` is "concat" or "sum". The backward cell is like the forward one if None, with parameters of its own. With
     `lengths` or a mask it starts at each sequence's own last step, whatever the padding.
 
-    It sees the whole sequence: only `unroll` runs it, there is no single step and no gradient flow over time.
+    It sees the whole sequence: there is no single step, no gradient flow over time, and no going on from chunk to
+    chunk, since the backward cell ends at the first step of a chunk and not where the next one has to start.
 
     Source: M. Schuster, K. K. Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal
     Processing 45(11), 1997.
@@ -51,6 +52,7 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
         check_cell("forward", self.forward)
         if self.backward is not None:
             check_cell("backward", self.backward)
+            check_space("backward", self.backward, self.forward)
         if self.merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(MERGES)}, got {self.merge!r}")
         sizes = tuple(cell.output_size for cell in self.cells)
@@ -97,6 +99,10 @@ class Bidirectional(Composite[BidirectionalParams, BidirectionalCarry]):
 
     def feature_shape(self, size: int) -> tuple[int, ...]:
         return self.forward.feature_shape(size)
+
+    @property
+    def has_step(self) -> bool:
+        return False
 
     @property
     def is_random(self) -> bool:

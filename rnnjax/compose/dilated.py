@@ -10,6 +10,7 @@ from jax import Array
 from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
 from rnnjax.checks import check_size
+from rnnjax.compose.base import NO_STEP
 
 
 class DilatedCarry(NamedTuple):
@@ -36,6 +37,12 @@ class Dilated(Around[Any, DilatedCarry]):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "dilation", check_size("dilation", self.dilation))
+        if not self.cell.has_step:
+            raise ValueError(NO_STEP)
+
+    @property
+    def has_separate_units(self) -> bool:
+        return False
 
     def initial_carry(self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> DilatedCarry:
         return DilatedCarry(self.cell.initial_carry((*batch_shape, self.dilation), dtype))

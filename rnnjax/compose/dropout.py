@@ -20,7 +20,7 @@ class Dropout(Composite[Any, Any], Around[Any, Any]):
         y_t = n_t * y'_t / (1 - output_rate)
 
     The masks m_t and n_t are zero with probability `input_rate` and `output_rate`. They are drawn anew at every step,
-    or with `variational` once for each sequence of the batch. In evaluation there are none.
+    or with `variational` once for each row of the batch (`resets` do not draw them anew). In evaluation there are none.
 
     Source: W. Zaremba, I. Sutskever, O. Vinyals, "Recurrent Neural Network Regularization", 2014 (arXiv:1409.2329);
     variational: Y. Gal, Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
@@ -34,8 +34,8 @@ class Dropout(Composite[Any, Any], Around[Any, Any]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rate("input_rate", self.input_rate)
-        check_rate("output_rate", self.output_rate)
+        for name in ("input_rate", "output_rate"):
+            object.__setattr__(self, name, check_rate(name, getattr(self, name)))
 
     @property
     def is_random(self) -> bool:
@@ -62,8 +62,8 @@ class RecurrentDropout(Around[Any, Any]):
 
         carry_t = pointwise(params, x_t w_x + b, (m * h_(t-1) / (1 - rate)) w_h, carry_(t-1))
 
-    m is zero with probability `rate`, drawn once for each sequence of the batch, or with `variational=False` anew at
-    every step. The state itself is left alone: what an LSTM's c or a GRU's z * h_(t-1) carries over time stays whole.
+    m is zero with probability `rate`, drawn once for each row of the batch, or with `variational=False` anew at every
+    step. The state itself is left alone: what an LSTM's c or a GRU's z * h_(t-1) carries over time stays whole.
 
     Source: Y. Gal, Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2015
     (arXiv:1512.05287), section 4, with tied masks.
@@ -75,16 +75,17 @@ class RecurrentDropout(Around[Any, Any]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rate("rate", self.rate)
+        object.__setattr__(self, "rate", check_rate("rate", self.rate))
         if not isinstance(self.cell, PointwiseCell):
+            hint = ": put it directly around the cell" if isinstance(self.cell, Around | Composite) else ""
             name = type(self.cell).__name__
-            raise ValueError(f"recurrent dropout needs a cell with one recurrent product, and {name} is none")
+            raise ValueError(f"recurrent dropout needs a cell with one recurrent product, and {name} is none{hint}")
 
     @property
     def is_random(self) -> bool:
         return self.rate > 0
 
-    def perturb(self, key: Array, params: Any, shape: tuple[int, ...]) -> tuple[Any, Array]:
+    def perturb(self, key: Array, params: Any, shape: tuple[int, ...]) -> tuple[Any, Array | None]:
         inputs = jax.eval_shape(lambda: self.cell.recurrent_input(self.cell.initial_carry())).shape
         return params, draw_mask(key, self.rate, shape, inputs, self.variational)
 
@@ -117,16 +118,18 @@ class WeightDrop(Composite[Any, Any], Around[Any, Any]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rate("rate", self.rate)
+        object.__setattr__(self, "rate", check_rate("rate", self.rate))
+        if not isinstance(self.weights, list | tuple) or not all(isinstance(name, str) for name in self.weights):
+            raise ValueError(f"weights must be a tuple of names, got {self.weights!r}")
         object.__setattr__(self, "weights", tuple(self.weights))
 
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> Any:
         params = self.cell.init(key, input_size, dtype)
-        unknown = [name for name in self.weights if name not in params._fields]
+        known = [name for name, leaf in params._asdict().items() if isinstance(leaf, Array)]
+        unknown = [name for name in self.weights if name not in known]
         if unknown:
-            raise ValueError(
-                f"weights: {type(params).__name__} has no {unknown[0]!r}, only {', '.join(params._fields)}"
-            )
+            has = f"only {', '.join(known)}" if known else "being made of others: put it around the cells inside"
+            raise ValueError(f"weights: {type(params).__name__} has no {unknown[0]!r}, {has}")
         return params
 
     @property

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnjax.cells.around import check_cell
+from rnnjax.cells.around import check_cell, check_space
 from rnnjax.cells.base import Cell
 from rnnjax.compose.base import Composite, Run
 
@@ -32,19 +32,19 @@ class Stack(Composite[StackParams, StackCarry]):
 
     Layers are any cells, of different kinds and sizes. `unroll` runs one after the other over the whole sequence.
 
-    Source: J. Schmidhuber, "Learning Complex, Extended Sequences Using the Principle of History Compression", Neural
-    Computation 4(2), 1992; A. Graves, A. Mohamed, G. Hinton, "Speech Recognition with Deep Recurrent Neural Networks",
-    2013 (arXiv:1303.5778).
+    Source: A. Graves, A. Mohamed, G. Hinton, "Speech Recognition with Deep Recurrent Neural Networks", 2013
+    (arXiv:1303.5778).
     """
 
     layers: tuple[Cell[Any, Any], ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, Cell) or not self.layers:
-            raise ValueError(f"layers must be a sequence of one cell or more, got {self.layers!r}")
+        if not isinstance(self.layers, list | tuple) or not self.layers:
+            raise ValueError(f"layers must be a tuple of one cell or more, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(self.layers))
         for index, layer in enumerate(self.layers):
             check_cell(f"layers[{index}]", layer)
+            check_space(f"layers[{index}]", layer, self.layers[0])
 
     @property
     def output_size(self) -> int:
@@ -79,6 +79,14 @@ class Stack(Composite[StackParams, StackCarry]):
 
     def feature_shape(self, size: int) -> tuple[int, ...]:
         return self.layers[0].feature_shape(size)
+
+    @property
+    def has_step(self) -> bool:
+        return all(layer.has_step for layer in self.layers)
+
+    @property
+    def has_separate_units(self) -> bool:
+        return all(layer.has_separate_units for layer in self.layers)
 
     @property
     def is_random(self) -> bool:

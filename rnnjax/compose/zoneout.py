@@ -9,7 +9,7 @@ from jax import Array
 
 from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
-from rnnjax.compose.base import WithNoise, check_rate
+from rnnjax.compose.base import NO_STEP, WithNoise, check_rate, draw_mask
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Zoneout(Around[Any, Any]):
 
     with carry'_t what the cell makes of carry_(t-1), and m_t one with probability `rate`, drawn for every step. `rate`
     is one for all components of the carry, or a tuple with one for each, in their order: `(0.05, 0.5)` for h and c of
-    an LSTM.
+    an LSTM. Not for cells whose carry has no separate units (`SLSTM`, `LRU`), and inside of `Dilated`, not around it.
 
     Source: D. Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations", 2016
     (arXiv:1606.01305).
@@ -32,8 +32,13 @@ class Zoneout(Around[Any, Any]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for rate in self.rates:
-            check_rate("rate", rate)
+        if not self.cell.has_step:
+            raise ValueError(NO_STEP)
+        if not self.cell.has_separate_units:
+            name = type(self.cell).__name__
+            raise ValueError(f"zoneout keeps units of the carry one by one, which those of {name} do not bear")
+        rates = tuple(check_rate("rate", rate) for rate in self.rates)
+        object.__setattr__(self, "rate", rates if isinstance(self.rate, tuple) else rates[0])
         if len(self.rates) != len(self._components):
             raise ValueError(f"rate must be one number or {len(self._components)}, one a component, got {self.rate}")
 
@@ -53,7 +58,7 @@ class Zoneout(Around[Any, Any]):
     def perturb(self, key: Array, params: Any, shape: tuple[int, ...]) -> tuple[Any, WithNoise]:
         key_cell, *keys = jax.random.split(key, 1 + len(self.rates))
         masks = [
-            jax.random.bernoulli(key, rate, (*shape, *component.shape))
+            draw_mask(key, rate, shape, component.shape, per_sequence=False)
             for key, rate, component in zip(keys, self.rates, self._components, strict=True)
         ]
         params, noise = self.cell.perturb(key_cell, params, shape)
@@ -67,11 +72,11 @@ class Zoneout(Around[Any, Any]):
         old, structure = jax.tree.flatten(carry)
         new = jax.tree.leaves(self.cell.advance(params, carry, z.cell))
         if z.own is None:
-            kept = [
-                rate * before + (1 - rate) * after for rate, before, after in zip(self.rates, old, new, strict=True)
-            ]
+            means = zip(self.rates, old, new, strict=True)
+            kept = [rate * before + (1 - rate) * after for rate, before, after in means]
         else:
-            kept = [jnp.where(*leaves) for leaves in zip(z.own, old, new, strict=True)]
+            picks = zip(z.own, old, new, strict=True)
+            kept = [after if taken is None else jnp.where(taken, after, before) for taken, before, after in picks]
         return jax.tree.unflatten(structure, kept)
 
     def output(self, params: Any, carry: Any, z: WithNoise) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rnnjax.cells import GRU, LSTM, Cell, Elman, GRUResetBefore, ProjectedLSTM
+from rnnjax.cells import GRU, LSTM, Around, Cell, Elman, GRUResetBefore, ProjectedLSTM
 from rnnjax.checks import check_floating, check_params, declared_params
 from rnnjax.compose import Bidirectional, Stack
 
@@ -64,7 +64,8 @@ def entry(table: Mapping[type[Cell[Any, Any]], T], cell: Cell[Any, Any], library
     """What a table by type of cell has for this one; `library` says whose table it is."""
     if type(cell) not in table:
         known = ", ".join(kind.__name__ for kind in table)
-        raise ValueError(f"{library} has no layer like {type(cell).__name__}, only like {known}")
+        hint = ": give the cell inside, and its parameters" if isinstance(cell, Around) else ""
+        raise ValueError(f"{library} has no layer like {type(cell).__name__}, only like {known}{hint}")
     return table[type(cell)]
 
 

@@ -63,7 +63,8 @@ def from_flax(cell: Cell[Any, Any], weights: Mapping[str, Any], kind: str) -> An
         weights: the nested dictionary of the cell: `variables["params"]` of linen, or
             `nnx.to_pure_dict(nnx.state(module, nnx.Param))`.
         kind: "linen" or "nnx", and the class: "linen.SimpleCell", "linen.LSTMCell", "linen.OptimizedLSTMCell",
-            "linen.GRUCell", and the same of nnx. "nnx.GRUCell" has no recurrent bias of the candidate: `b_h` is zero.
+            "linen.GRUCell", and the same of nnx; there is none for the others of flax. "nnx.GRUCell" has no recurrent
+            bias of the candidate: `b_h` is zero.
 
     Returns:
         Parameters like those of `cell.init`, in the weights' dtype.

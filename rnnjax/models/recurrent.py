@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.checks import check_flags
+from rnnjax.compose.base import NO_STEP
 from rnnjax.scan import unroll, within
 
 
@@ -63,7 +64,7 @@ class Recurrent(nnx.Module):
         reverse: bool = False,
         kernel: Literal["scan", "parallel"] = "scan",
         deterministic: bool | None = None,
-        rngs: nnx.Rngs | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
     ) -> tuple[Any, Float[Array, "time *batch output_size"]]:
         """The final carry and the outputs; arguments as for `rnnjax.unroll`, with `rngs` in the place of its key."""
         deterministic = self.deterministic if deterministic is None else deterministic
@@ -98,16 +99,30 @@ class RecurrentCell(nnx.RNNCellBase):
 
         carry, y = cell(carry, x)
 
-    Evaluation only for random cells, whose noise needs the whole sequence: train those with `Recurrent`.
+    The carry is that of the cell: `(h, c)` of an LSTM, where flax has `(c, h)`. Random cells, whose noise is drawn for
+    a whole sequence, run here in evaluation alone (`cell.eval()`): train those with `Recurrent`.
     """
 
-    def __init__(self, cell: Cell[Any, Any], input_size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        cell: Cell[Any, Any],
+        input_size: int,
+        *,
+        deterministic: bool = False,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if not cell.has_step:
+            raise ValueError(NO_STEP)
         self.cell = cell
+        self.deterministic = deterministic
         self.weights = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, dtype)))
 
     def __call__(
         self, carry: Any, inputs: Float[Array, "*batch features"]
     ) -> tuple[Any, Float[Array, "*batch output_size"]]:
+        if self.cell.is_random and not self.deterministic:
+            raise ValueError("the cell draws random numbers: train it with Recurrent, or give deterministic=True")
         return self.cell.step(_values(self.weights), carry, inputs)
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:
@@ -131,7 +146,8 @@ class BatchNormStack(nnx.Module):
     with mean and variance of each unit over the whole batch and all real steps, and in evaluation (`module.eval()`, or
     `deterministic` of a call) running averages of them. The recurrence itself is not normalised.
 
-    Source: C. Laurent et al., "Batch Normalized Recurrent Neural Networks", 2015 (arXiv:1510.01378).
+    Source: C. Laurent et al., "Batch Normalized Recurrent Neural Networks", 2015 (arXiv:1510.01378), with the outputs
+    normalised instead of their product with the next layer's input weights.
 
     Args:
         cells: the layers, the lowest first.
@@ -150,6 +166,8 @@ class BatchNormStack(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        if not cells:
+            raise ValueError("cells must be one cell or more, got none")
         sizes = [input_size, *(cell.output_size for cell in cells[:-1])]
         self.batch_major = batch_major
         self.layers = nnx.List(
@@ -167,26 +185,40 @@ class BatchNormStack(nnx.Module):
         lengths: Int[ArrayLike, "*batch"] | None = None,
         mask: Bool[ArrayLike, "time *batch"] | None = None,
         deterministic: bool | None = None,
-        rngs: nnx.Rngs | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
     ) -> tuple[tuple[Any, ...], Float[Array, "time *batch output_size"]]:
         """The final carry of each layer, and the outputs; arguments as for `Recurrent`."""
+        shape = self.layers[0].cell.leading_shape(xs)
+        real = check_flags("mask", mask, shape)
+        axis = len(shape) - 1
         if self.batch_major:
-            xs = jnp.moveaxis(xs, -2, 0)
-            mask = None if mask is None else jnp.moveaxis(jnp.asarray(mask), -1, 0)
-        time, *batch_shape = xs.shape[:-1]
-        real = check_flags("mask", mask, time, tuple(batch_shape))
+            xs, real = jax.tree.map(lambda array: jnp.moveaxis(array, axis, 0), (xs, real))
+            shape = (shape[-1], *shape[:-1])
         if lengths is not None:
-            inside = within(time, lengths, tuple(batch_shape))
+            inside = within(shape[0], lengths, shape[1:])
             real = inside if real is None else inside & real
         finals = []
         for index, layer in enumerate(self.layers):
             if index > 0:
-                counted = None if real is None else real[..., None]
-                xs = self.norms[index - 1](xs, use_running_average=deterministic, mask=counted)
+                xs = _normalise(self.norms[index - 1], xs, real, deterministic)
             start = None if carry is None else carry[index]
             final, xs = layer(xs, start, mask=real, deterministic=deterministic, rngs=rngs)
             finals.append(final)
-        return tuple(finals), jnp.moveaxis(xs, 0, -2) if self.batch_major else xs
+        return tuple(finals), jnp.moveaxis(xs, 0, axis) if self.batch_major else xs
+
+
+def _normalise(norm: nnx.BatchNorm, xs: Array, real: Array | None, deterministic: bool | None) -> Array:
+    """`norm` of the real steps; a batch without any leaves the running averages as they are."""
+    if real is None:
+        return norm(xs, use_running_average=deterministic).astype(xs.dtype)
+    any_real = real.any()
+    before = norm.mean[...], norm.var[...]
+    counted = (real | ~any_real).reshape(real.shape + (1,) * (xs.ndim - real.ndim))
+    ys = norm(xs, use_running_average=deterministic, mask=counted).astype(xs.dtype)
+    norm.mean[...], norm.var[...] = (
+        jnp.where(any_real, after, kept) for after, kept in zip((norm.mean[...], norm.var[...]), before, strict=True)
+    )
+    return ys
 
 
 def _values(params: Any) -> Any:
@@ -195,7 +227,10 @@ def _values(params: Any) -> Any:
 
 
 def _dropout_key(rngs: Any) -> Array:
-    try:
-        return rngs.dropout()
-    except AttributeError:
-        raise ValueError("the cell draws random numbers: give rngs a stream `dropout`, or deterministic=True") from None
+    """The next key of a stream, or of the stream `dropout` among others; a key is taken as it is."""
+    if isinstance(rngs, jax.Array):
+        return rngs
+    stream = rngs if isinstance(rngs, nnx.RngStream) else getattr(rngs, "dropout", None)
+    if stream is None:
+        raise ValueError("the cell draws random numbers: give rngs a stream `dropout`, or deterministic=True")
+    return stream()

@@ -5,9 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import rnnjax
 from rnnjax import GRU, LSTM, Bidirectional, Dropout, LearnedCarry, Residual, Stack
+from rnnjax.models import RecurrentCell
 from tests.support import init, normal_like, unroll
 
 TIME, BATCH, INPUTS = 6, 4, 3
@@ -99,6 +101,7 @@ def ones_of(params, batch):
         (lambda: Bidirectional(LSTM), "forward must be a cell"),
         (lambda: Bidirectional(LSTM(2), merge="product"), "merge must be one of concat, sum, got 'product'"),
         (lambda: Bidirectional(LSTM(2), LSTM(3), merge="sum"), "got 2 forward and 3 backward"),
+        (lambda: RecurrentCell(Bidirectional(LSTM(2)), 3, rngs=nnx.Rngs(0)), "cannot be run step by step"),
         (lambda: Residual(Bidirectional(LSTM(2))).init(jax.random.key(0), 3), "size of its outputs, 4, got 3"),
     ],
 )

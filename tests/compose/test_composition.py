@@ -98,6 +98,15 @@ def test_batch_major_is_a_matter_of_axes(batch):
     chex.assert_trees_all_equal(got, (final, jnp.moveaxis(ys, 0, axis)))
 
 
+def test_batch_major_costs_two_transposes_a_stack():
+    cell = Stack((LSTM(5), LSTM(5), LSTM(5)))
+    params, xs = init(cell, INPUTS), jnp.zeros((BATCH, TIME, INPUTS))
+    program = str(jax.make_jaxpr(lambda xs: rnnjax.unroll(cell, params, xs, batch_major=True))(xs))
+    assert program.count("transpose[permutation=(1, 0, 2)]") == program.count("transpose[") == 2
+    with pytest.raises(ValueError, match=r"mask has shape \(3,\), but time and batch of xs have shape \(3, 12\)"):
+        rnnjax.unroll(cell, params, xs, mask=np.ones(BATCH, bool), batch_major=True)
+
+
 def test_layers_of_a_stack_have_their_inputs_multiplied_at_once():
     """One matrix product a layer outside of the loop, and one a step inside."""
     cell = Stack((LSTM(5), LSTM(5)))

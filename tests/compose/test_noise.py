@@ -39,7 +39,7 @@ RANDOM = {
     "zoneout": Zoneout(LSTM(SIZE), (0.3, 0.6)),
     "all": Stack(
         (
-            Dropout(RecurrentDropout(WeightDrop(LSTM(SIZE)).cell), 0.2),
+            Dropout(WeightDrop(RecurrentDropout(LSTM(SIZE))), 0.2),
             Residual(Zoneout(Stack((Dropout(GRU(SIZE), 0.2), WeightDrop(Elman(SIZE)))))),
             LayerNorm(Dilated(Zoneout(GRU(SIZE), 0.3))),
             LearnedCarry(Dropout(Elman(SIZE), output_rate=0.1)),
@@ -143,6 +143,37 @@ def test_devices_do_not_share_masks():
     assert abs(np.mean((first > 0) == (second > 0)) - 0.5) < 0.05
 
 
+def test_devices_share_the_weights_that_are_left():
+    """Inside jax.shard_map a dropped weight is dropped on every device: outputs and gradients of one device."""
+    cell = WeightDrop(LSTM(SIZE))
+    params, xs = draw(cell, jnp.float32)
+    xs = np.concatenate([xs, xs + 1], axis=1)
+
+    def outcome(params, xs):
+        def loss(params):
+            ys = rnnjax.unroll(cell, params, xs, key=KEY)[1]
+            return jnp.square(ys).sum(), ys
+
+        gradient, ys = jax.grad(loss, has_aux=True)(params)
+        return ys, gradient
+
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    whole, second = PartitionSpec(), PartitionSpec(None, "batch")
+    spread = jax.shard_map(outcome, mesh=mesh, in_specs=(whole, second), out_specs=(second, whole))
+    got, want = jax.jit(spread)(params, xs), jax.jit(outcome)(params, xs)
+    chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_whole_numbers_are_rates_and_rate_zero_draws_nothing():
+    cell = Zoneout(Dropout(LSTM(SIZE), np.float32(0.5)), (0, 0.5))
+    assert cell.rates == (0.0, 0.5)
+    params, xs = draw(cell, jnp.float32)
+    _, noise = cell.perturb(KEY, params, (TIME, BATCH))
+    assert noise.own[0] is None
+    assert noise.cell.own[1] is None
+    chex.assert_tree_all_finite(unroll(cell, params, xs, key=KEY))
+
+
 def test_dropout_keeps_what_goes_through_time():
     """An accumulator with its outputs dropped: the carry at the end is the whole sum."""
     size = 16
@@ -220,15 +251,33 @@ def test_gradients_of_dropped_weights_are_zero():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Dropout(LSTM(2), 1.0), "input_rate must be at least 0 and below 1, got 1.0"),
-        (lambda: Dropout(LSTM(2), output_rate=-0.1), "output_rate must be at least 0 and below 1, got -0.1"),
+        (lambda: Dropout(LSTM(2), 1.0), "input_rate must be a number of at least 0 and below 1, got 1.0"),
+        (
+            lambda: Dropout(LSTM(2), output_rate=-0.1),
+            "output_rate must be a number of at least 0 and below 1, got",
+        ),
         (lambda: Dropout(LSTM), "cell must be a cell, got <class .*LSTM'>: give it a size"),
         (lambda: RecurrentDropout(rnnjax.MGU(2)), "recurrent dropout needs a cell with one recurrent product"),
+        (lambda: RecurrentDropout(WeightDrop(LSTM(2))), "WeightDrop is none: put it directly around the cell"),
+        (lambda: Dropout(LSTM(2), False), "input_rate must be a number of at least 0 and below 1, got False"),
+        (lambda: Zoneout(rnnjax.SLSTM(2)), "zoneout keeps units of the carry one by one, which those of SLSTM do not"),
+        (lambda: Zoneout(Stack((LSTM(2), rnnjax.LRU(2)))), "one by one, which those of Stack do not bear"),
+        (lambda: Zoneout(Dilated(LSTM(2))), "one by one, which those of Dilated do not bear"),
+        (lambda: Zoneout(Bidirectional(LSTM(2))), "sees the whole sequence: it cannot be run step by step"),
+        (lambda: Dilated(Stack((Bidirectional(LSTM(2)),))), "sees the whole sequence: it cannot be run step by step"),
         (lambda: Zoneout(LSTM(2), (0.1,)), "rate must be one number or 2, one a component, got"),
         (lambda: WeightDrop(LSTM(2), 0.5, ("w_q",)).init(KEY, 1), "LSTMParams has no 'w_q', only w_x, w_h, b"),
-        (lambda: Stack(()), "layers must be a sequence of one cell or more"),
+        (lambda: WeightDrop(LSTM(2), 0.5, "w_h"), "weights must be a tuple of names, got 'w_h'"),
+        (lambda: WeightDrop(Stack((LSTM(2),))).init(KEY, 1), "has no 'w_h', being made of others: put it around the"),
+        (lambda: Stack(()), r"layers must be a tuple of one cell or more, got \(\)"),
+        (lambda: Stack(LSTM), "layers must be a tuple of one cell or more, got <class"),
+        (
+            lambda: Stack((rnnjax.ConvLSTM(2, (3, 3)), LSTM(2))),
+            r"layers\[1\] is over space of shape \(\), but",
+        ),
+        (lambda: Bidirectional(LSTM(2), rnnjax.ConvLSTM(2, (3,))), r"backward is over space of shape \(3,\), but"),
         (lambda: Stack((LSTM(2), 3)), r"layers\[1\] must be a cell, got 3"),
-        (lambda: Stack(LSTM(2)), "layers must be a sequence of one cell or more"),
+        (lambda: Stack(LSTM(2)), "layers must be a tuple of one cell or more, got LSTM"),
         (lambda: Dilated(LSTM(2), 0), "dilation must be an integer of at least 1, got 0"),
         (lambda: Bidirectional(LSTM(2), 3), "backward must be a cell, got 3"),
     ],

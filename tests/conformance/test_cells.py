@@ -33,8 +33,9 @@ COMPOSED = {
     "zoneout": lambda size: compose.Zoneout(rnnjax.LSTM(size), (0.2, 0.5)),
     "dilated": lambda size: compose.Dilated(rnnjax.LSTM(size), 3),
     "learned-carry": lambda size: compose.LearnedCarry(rnnjax.LSTM(size)),
+    "bidirectional": lambda size: compose.Bidirectional(rnnjax.LSTM(size), rnnjax.Elman(4)),
 }
-"""An example of every composition of cells that has a step, as in evaluation."""
+"""An example of every composition, as in evaluation."""
 
 STEPS = {name: known.step for name, known in references.REFERENCES.items()} | {
     "stack": references.stack(references.lstm, references.elman(np.tanh)),
@@ -53,9 +54,9 @@ every_cell = pytest.mark.parametrize(
     "name", slow_unless([*rnnjax.CELLS, "stack", "zoneout"], [*rnnjax.CELLS, *COMPOSED])
 )
 # What takes long is done in the fast tests for one cell of each way to write it.
-every_cell_if_slow = pytest.mark.parametrize(
-    "name", slow_unless(("lstm", "gru-reset-before"), [*rnnjax.CELLS, *COMPOSED])
-)
+FAST = ("lstm", "gru-reset-before")
+every_cell_if_slow = pytest.mark.parametrize("name", slow_unless(FAST, [*rnnjax.CELLS, *COMPOSED]))
+every_cell_with_a_step_if_slow = pytest.mark.parametrize("name", slow_unless(FAST, STEPS))
 
 
 def make(name, size=HIDDEN):
@@ -102,6 +103,8 @@ def jitted(*args, **options):
 
 def reference(name, case, **options):
     params, xs, carry = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), case[1:])
+    if name == "bidirectional":
+        return references.bidirectional(references.lstm, references.elman(np.tanh), params, xs, carry, **options)
     return references.unroll(STEPS[name], params, xs, carry, **options)
 
 
@@ -111,8 +114,8 @@ def test_cell_has_a_reference(name):
 
 
 def test_every_composition_has_a_case():
-    assert {*COMPOSED, "bidirectional"} == {*compose.COMPOSITIONS}, "the others have no step: tests/compose"
-    assert {*STEPS} == {*rnnjax.CELLS, *COMPOSED}
+    assert {*COMPOSED} == {*compose.COMPOSITIONS}
+    assert {*STEPS} == {*rnnjax.CELLS, *COMPOSED} - {"bidirectional"}
 
 
 @every_registered_cell
@@ -160,7 +163,7 @@ def check_against_the_numpy_loop(name, reverse):
         assert not np.any(ys[length:, example])
 
 
-@every_cell_if_slow
+@every_cell_with_a_step_if_slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_mask_and_resets_are_the_numpy_loop(name, reverse):
@@ -207,7 +210,7 @@ def test_mask_and_resets_are_the_numpy_loop(name, reverse):
         chex.assert_trees_all_close(mine, (state, ys), rtol=1e-12, atol=1e-13)
 
 
-@every_cell_if_slow
+@every_cell_with_a_step_if_slow
 @pytest.mark.usefixtures("x64")
 def test_ways_to_run_agree(name):
     """Step by step, without jit, in chunks with the carry handed on, and several steps an iteration."""
@@ -304,8 +307,9 @@ def test_dtypes(name, params_dtype, xs_dtype, carry_dtype, output_dtype, toleran
         leaves = jax.tree.leaves(final)
         chex.assert_type([*leaves, ys], [carry_dtype] * len(leaves) + [output_dtype])
         assert relative_error((final, ys), reference(name, case)) < tolerance
-        stepped, y = jax.eval_shape(case.cell.step, case.params, case.carry, case.xs[0])
-        chex.assert_trees_all_equal_shapes_and_dtypes((stepped, y), (final, ys[0]))
+        if case.cell.has_step:
+            stepped = jax.eval_shape(case.cell.step, case.params, case.carry, case.xs[0])
+            chex.assert_trees_all_equal_shapes_and_dtypes(stepped, (final, ys[0]))
         # A carry of another precision is cast to the declared one; lax.scan alone would refuse it.
         other = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), case.carry)
         got = jax.eval_shape(partial(run, case.cell), case.params, case.xs, other)
@@ -390,7 +394,7 @@ def over_time(tree, copies):
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (copies, *leaf.shape)), tree)
 
 
-@every_cell_if_slow
+@every_cell_with_a_step_if_slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
@@ -429,7 +433,7 @@ def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
     chex.assert_trees_all_close(of_params, want, rtol=1e-10)
 
 
-@every_cell_if_slow
+@every_cell_with_a_step_if_slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
@@ -466,7 +470,7 @@ def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
         np.testing.assert_allclose(np.exp(got.log_singular_values), values, rtol=1e-8, atol=1e-12)
 
 
-@every_cell_if_slow
+@every_cell_with_a_step_if_slow
 @pytest.mark.usefixtures("x64")
 def test_batch_spread_over_devices(name):
     """Inside jax.shard_map, each device with its part of the batch: the results of one device."""

@@ -13,7 +13,10 @@ from tests.support import init, normal_like, relative_error, slow_unless
 TIME, BATCH, INPUTS, HIDDEN = 1000, 4, 8, 32
 
 UNDAMPED = ("rnn-identity", "irnn", "lstm-1997")
-"""Nothing in these wears an error off, neither forwards nor backwards: the rounding of 1000 steps adds up."""
+"""Nothing in these wears an error off: the rounding of 1000 steps adds up, and more so on the way there and back.
+
+Outputs have three times the tolerance, gradients ten times; those in bfloat16 are off by 8 to 60 % and not tested.
+"""
 
 
 @pytest.mark.parametrize("name", slow_unless(("lstm",), [*rnnjax.CELLS, *COMPOSED]))
@@ -38,5 +41,8 @@ def test_outputs_and_gradients_after_1000_steps(name, dtype, tolerance):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(got[0]))
     with jax.enable_x64(True):
         want = outcome("float64", params, xs)
-    for part, other in zip(got if name not in UNDAMPED else got[:2], want, strict=name not in UNDAMPED):
-        assert relative_error(part, other) < (tolerance if name not in UNDAMPED else 3 * tolerance)
+    undamped = name in UNDAMPED
+    for part, other in zip(got[:2], want[:2], strict=True):
+        assert relative_error(part, other) < (3 * tolerance if undamped else tolerance)
+    if not undamped or dtype == "float32":
+        assert relative_error(got[2], want[2]) < (10 * tolerance if undamped else tolerance)

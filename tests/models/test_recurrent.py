@@ -19,6 +19,10 @@ DEEP = Stack((Bidirectional(LSTM(5)), GRU(4)))
 NOISY = Stack((Dropout(LSTM(5), 0.2, 0.5), Zoneout(GRU(4))))
 
 
+def _is_variable(node):
+    return isinstance(node, nnx.Variable)
+
+
 @pytest.fixture
 def xs():
     return normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), jnp.float32), 0)
@@ -44,10 +48,12 @@ def test_randomness_comes_from_its_own_stream_and_stops_in_evaluation(xs):
     first, second = run(layer, xs), run(layer, xs)
     assert not np.allclose(first, second)  # the stream moves on, under jit too
     np.testing.assert_array_equal((run(twin, xs), run(twin, xs)), (first, second))
-    given = [layer(xs, rngs=nnx.Rngs(dropout=5))[1] for _ in range(2)]
-    np.testing.assert_array_equal(*given)
+    streams = [nnx.Rngs(dropout=5), nnx.Rngs(dropout=5).dropout, nnx.Rngs(dropout=5).dropout()]
+    given = [layer(xs, rngs=stream)[1] for stream in streams]
+    np.testing.assert_array_equal(given[0], given[1])
+    np.testing.assert_array_equal(given[0], given[2])
     evaluated = run(nnx.view(layer, deterministic=True), xs)
-    params = jax.tree.map(lambda param: param[...], layer.weights, is_leaf=lambda node: isinstance(node, nnx.Variable))
+    params = jax.tree.map(lambda param: param[...], layer.weights, is_leaf=_is_variable)
     np.testing.assert_allclose(unroll(NOISY, params, xs, deterministic=True)[1], evaluated, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(layer(xs, deterministic=True)[1], evaluated, rtol=1e-5, atol=1e-6)
     layer.eval()
@@ -103,7 +109,7 @@ def test_layers_under_nnx_scan_and_vmap(xs):
     def run(xs, layer):
         return layer(xs)[1]
 
-    params = jax.tree.map(lambda param: param[...], layers.weights, is_leaf=lambda node: isinstance(node, nnx.Variable))
+    params = jax.tree.map(lambda param: param[...], layers.weights, is_leaf=_is_variable)
     own = tuple(jax.tree.map(lambda leaf, index=index: leaf[index], params) for index in range(3))
     _, want = rnnjax.unroll(Stack((GRU(INPUTS),) * 3), rnnjax.StackParams(own), xs)
     np.testing.assert_allclose(run(xs, layers), want, rtol=1e-5, atol=1e-6)
@@ -123,6 +129,15 @@ def test_in_the_place_of_a_flax_cell(xs):
         cell.initialize_carry(xs[0].shape, nnx.Rngs(0), nnx.initializers.ones)
 
 
+def test_random_cells_step_in_evaluation_alone(xs):
+    cell = RecurrentCell(NOISY, INPUTS, rngs=nnx.Rngs(0))
+    carry = cell.initialize_carry(xs[0].shape)
+    with pytest.raises(ValueError, match="train it with Recurrent, or give deterministic=True"):
+        cell(carry, xs[0])
+    cell.eval()
+    cell(carry, xs[0])
+
+
 def test_linen_takes_it_through_flaxs_own_bridge(xs):
     module = nnx.bridge.to_linen(Recurrent, NOISY, INPUTS)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -133,6 +148,26 @@ def test_linen_takes_it_through_flaxs_own_bridge(xs):
     assert variables["params"]["weights"]["layers"][0]["w_x"].shape == (INPUTS, 20)
 
 
+def test_batch_norm_over_space_and_without_a_real_step():
+    """Channels are normalised over batch, time and space; a batch of empty sequences changes no average."""
+    cells = rnnjax.ConvLSTM(2, (3, 4)), rnnjax.ConvLSTM(2, (3, 4))
+    model = BatchNormStack(cells, 1, batch_major=True, rngs=nnx.Rngs(0))
+    images = normal_like(jax.ShapeDtypeStruct((2, 5, 3, 4, 1), jnp.float32), 0)
+    lengths = np.array([2, 5])
+    _, ys = model(images, lengths=lengths)
+    assert ys.shape == (2, 5, 3, 4, 2)
+    assert not np.any(ys[0, 2:])
+    first = jax.tree.map(lambda param: param[...], model.layers[0].weights, is_leaf=_is_variable)
+    _, counted = unroll(cells[0], first, images, lengths=lengths, batch_major=True)
+    counted = np.concatenate([counted[0, :2], counted[1]])
+    np.testing.assert_allclose(model.norms[0].mean[...], 0.01 * counted.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
+    averages = model.norms[0].mean[...], model.norms[0].var[...]
+    model(images, lengths=np.zeros(2, int))
+    np.testing.assert_array_equal((model.norms[0].mean[...], model.norms[0].var[...]), averages)
+    with pytest.raises(ValueError, match="cells must be one cell or more"):
+        BatchNormStack((), 1, rngs=nnx.Rngs(0))
+
+
 @pytest.mark.parametrize("batch_major", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_batch_norm_between_layers(xs, batch_major):
     """Against the formula, with statistics of the real steps alone; running averages in evaluation."""
@@ -140,8 +175,7 @@ def test_batch_norm_between_layers(xs, batch_major):
     real = np.arange(TIME)[:, None] < LENGTHS
     soiled = np.where(real[..., None], xs, np.nan)
     first, second = (
-        jax.tree.map(lambda param: param[...], layer.weights, is_leaf=lambda node: isinstance(node, nnx.Variable))
-        for layer in model.layers
+        jax.tree.map(lambda param: param[...], layer.weights, is_leaf=_is_variable) for layer in model.layers
     )
     one, ys = rnnjax.unroll(LSTM(5), first, xs, lengths=LENGTHS)
     counted = np.asarray(ys)[real]
