@@ -482,23 +482,23 @@ def test_batch_spread_over_devices(name):
     """Inside jax.shard_map, each device with its part of the batch: the results of one device."""
     cell, params, xs, carry = draw(name)
 
-    def results(params, xs, carry, lengths):
-        def loss(params):
-            return jnp.square(run(cell, params, xs, lengths=lengths)[1]).sum()
+    def gradient(params, xs, lengths):
+        return jax.grad(lambda params: jnp.square(run(cell, params, xs, lengths=lengths)[1]).sum())(params)
 
+    def results(params, xs, carry, lengths):
         outcome = run(cell, params, xs, carry, lengths=lengths)
         norms = flow.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum(-1), lengths=lengths).per_example
         jacobians = flow.jacobian_norms(cell, params, xs, carry, lags=[2], singular_values=True)
         norms, jacobians = jax.tree.map(jnp.exp, (norms, jacobians[1:]))
-        return (outcome[0], (outcome[1], norms, jacobians)), jax.grad(loss)(params)
+        return outcome[0], (outcome[1], norms, jacobians)
 
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
-    first, second = PartitionSpec("batch"), PartitionSpec(None, "batch")
-    spread = jax.shard_map(
-        results,
-        mesh=mesh,
-        in_specs=(PartitionSpec(), second, first, first),
-        out_specs=((first, second), PartitionSpec()),
-    )
-    arguments = (params, xs, carry, LENGTHS)
-    chex.assert_trees_all_close(jax.jit(spread)(*arguments), jax.jit(results)(*arguments), rtol=1e-11, atol=1e-12)
+    whole, first, second = PartitionSpec(), PartitionSpec("batch"), PartitionSpec(None, "batch")
+    # Two programs: on two cores, what waits in the sum over devices can hold up what it waits for, forever.
+    for function, arguments, in_specs, out_specs in (
+        (results, (params, xs, carry, LENGTHS), (whole, second, first, first), (first, second)),
+        (gradient, (params, xs, LENGTHS), (whole, second, first), whole),
+    ):
+        spread = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+        got, want = jax.jit(spread)(*arguments), jax.jit(function)(*arguments)
+        chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
