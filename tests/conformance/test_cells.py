@@ -476,7 +476,7 @@ def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
         np.testing.assert_allclose(np.exp(got.log_singular_values), values, rtol=1e-8, atol=1e-12)
 
 
-@every_cell_with_a_step_if_slow
+@pytest.mark.parametrize("name", slow_unless(FAST, [*FAST, "rnn", "slstm", "lru", "lstm-conv", "stack", "zoneout"]))
 @pytest.mark.usefixtures("x64")
 def test_batch_spread_over_devices(name):
     """Inside jax.shard_map, each device with its part of the batch: the results of one device."""
