@@ -84,11 +84,7 @@ def unroll(
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     if batch_major:
-        xs = jnp.asarray(xs)
-        shape = cell.leading_shape(xs)
-        axis = len(shape) - 1
-        mask, resets = check_flags("mask", mask, shape), check_flags("resets", resets, shape)
-        xs, mask, resets = jax.tree.map(lambda array: jnp.moveaxis(array, axis, 0), (xs, mask, resets))
+        xs, mask, resets = time_first(cell, xs, mask, resets)
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
     time, batch_shape, dtype = len(xs), cell.leading_shape(xs)[1:], output_dtype(params, xs)
     resets = check_flags("resets", resets, (time, *batch_shape))
@@ -102,7 +98,7 @@ def unroll(
     fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
     over_time = _OverTime(valid, resets, reverse, unroll, kernel)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
-    return carry, jnp.moveaxis(ys, 0, axis) if batch_major else ys
+    return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys
 
 
 KERNELS = ("scan", "parallel")
@@ -301,13 +297,31 @@ def prepare(
     if xs.shape[0] == 0:
         raise ValueError(f"xs must have at least one time step, got shape {xs.shape}")
     check_inputs(cell, params, xs, "xs")
-    time, batch_shape, dtype = len(xs), leading[1:], output_dtype(params, xs)
+    batch_shape, dtype = leading[1:], output_dtype(params, xs)
     carry = cell.start(params, batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
-    valid = check_flags("mask", mask, leading)
-    if lengths is not None:
-        real = within(time, lengths, batch_shape)
-        valid = real if valid is None else real & valid
+    valid = real_steps(leading, lengths, mask)
     return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
+
+
+def time_first(
+    cell: Cell[Any, Any], xs: Array, mask: ArrayLike | None, resets: ArrayLike | None = None
+) -> tuple[Array, Array | None, Array | None]:
+    """Batch-major inputs and flags, time-major."""
+    xs = jnp.asarray(xs)
+    shape = cell.leading_shape(xs)
+    flags = check_flags("mask", mask, shape), check_flags("resets", resets, shape)
+    return jax.tree.map(lambda array: jnp.moveaxis(array, len(shape) - 1, 0), (xs, *flags))
+
+
+def real_steps(
+    shape: tuple[int, ...], lengths: ArrayLike | None, mask: ArrayLike | None
+) -> Bool[Array, "time *batch"] | None:
+    """Whether a step is real by `lengths` and by `mask`, None if all are; `shape` is that of time and batch."""
+    real = check_flags("mask", mask, shape)
+    if lengths is None:
+        return real
+    inside = within(shape[0], lengths, shape[1:])
+    return inside if real is None else inside & real
 
 
 def within(time: int, lengths: ArrayLike, batch_shape: tuple[int, ...]) -> Bool[Array, "time *batch"]:

@@ -2,9 +2,11 @@
 
 import os
 
-# Most of the time goes into compilation: LLVM's optimisations change nothing that is tested here. On two cores, a
-# product that is split over threads can wait forever for a thread that waits in a sum over devices for this one.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false")
+# Most of the time goes into compilation: LLVM's optimisations change nothing that is tested here.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# A device waits in a sum over devices on a thread of the pool they share, which has one thread a core: on two cores
+# none may be left for those it waits for, and the test hangs.
+os.environ.setdefault("PJRT_NPROC", "8")
 
 import jax
 import pytest

@@ -20,9 +20,6 @@ Params = TypeVar("Params")
 Carry = TypeVar("Carry")
 
 
-NO_STEP = "a bidirectional cell sees the whole sequence: it cannot be run step by step"
-
-
 class Run(Protocol):
     """Runs one of the cells of a composite: `(cell, params, xs, carry, noise) -> (carry, ys)`.
 
@@ -57,6 +54,7 @@ class Composite(Cell[Params, Carry]):
         return CompositeInput(xs, noise)
 
     def advance(self, params: Params, carry: Carry, z: CompositeInput) -> Carry:
+        check_step(self)
         return self.compose(params, z.x, carry, z.noise, _advance)[0]
 
     def output(self, params: Params, carry: Carry, z: CompositeInput) -> Float[Array, "*batch output_size"]:
@@ -67,8 +65,6 @@ def _advance(
     cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, noise: Any, *, reverse: bool = False
 ) -> tuple[Any, Array]:
     """One step, from the carry before it."""
-    if reverse:
-        raise ValueError(NO_STEP)
     carry = cell.advance(params, carry, cell.project_with(params, xs, noise))
     return _read(cell, params, xs, carry, noise)
 
@@ -89,6 +85,11 @@ class WithNoise(NamedTuple):
 
 
 # --- pieces that compositions are written with ------------------------------------------------------------------------
+
+
+def check_step(cell: Cell[Any, Any]) -> None:
+    if not cell.has_step:
+        raise ValueError("a bidirectional cell sees the whole sequence: it cannot be run step by step")
 
 
 def check_rate(name: str, rate: Any) -> float:

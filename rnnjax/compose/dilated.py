@@ -10,7 +10,7 @@ from jax import Array
 from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
 from rnnjax.checks import check_size
-from rnnjax.compose.base import NO_STEP
+from rnnjax.compose.base import check_step
 
 
 class DilatedCarry(NamedTuple):
@@ -37,8 +37,7 @@ class Dilated(Around[Any, DilatedCarry]):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "dilation", check_size("dilation", self.dilation))
-        if not self.cell.has_step:
-            raise ValueError(NO_STEP)
+        check_step(self.cell)
 
     @property
     def has_separate_units(self) -> bool:

@@ -9,7 +9,7 @@ from jax import Array
 
 from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
-from rnnjax.compose.base import NO_STEP, WithNoise, check_rate, draw_mask
+from rnnjax.compose.base import WithNoise, check_rate, check_step, draw_mask
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class Zoneout(Around[Any, Any]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.cell.has_step:
-            raise ValueError(NO_STEP)
+        check_step(self.cell)
         if not self.cell.has_separate_units:
             name = type(self.cell).__name__
             raise ValueError(f"zoneout keeps units of the carry one by one, which those of {name} do not bear")

@@ -11,9 +11,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell
-from rnnjax.checks import check_flags
-from rnnjax.compose.base import NO_STEP
-from rnnjax.scan import unroll, within
+from rnnjax.compose.base import check_step
+from rnnjax.scan import real_steps, time_first, unroll
 
 
 class Recurrent(nnx.Module):
@@ -112,8 +111,7 @@ class RecurrentCell(nnx.RNNCellBase):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if not cell.has_step:
-            raise ValueError(NO_STEP)
+        check_step(cell)
         self.cell = cell
         self.deterministic = deterministic
         self.weights = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), input_size, dtype)))
@@ -188,15 +186,11 @@ class BatchNormStack(nnx.Module):
         rngs: nnx.Rngs | nnx.RngStream | None = None,
     ) -> tuple[tuple[Any, ...], Float[Array, "time *batch output_size"]]:
         """The final carry of each layer, and the outputs; arguments as for `Recurrent`."""
-        shape = self.layers[0].cell.leading_shape(xs)
-        real = check_flags("mask", mask, shape)
-        axis = len(shape) - 1
+        cell = self.layers[0].cell
+        axis = len(cell.leading_shape(xs)) - 1
         if self.batch_major:
-            xs, real = jax.tree.map(lambda array: jnp.moveaxis(array, axis, 0), (xs, real))
-            shape = (shape[-1], *shape[:-1])
-        if lengths is not None:
-            inside = within(shape[0], lengths, shape[1:])
-            real = inside if real is None else inside & real
+            xs, mask, _ = time_first(cell, xs, mask)
+        real = real_steps(cell.leading_shape(xs), lengths, mask)
         finals = []
         for index, layer in enumerate(self.layers):
             if index > 0:

@@ -476,29 +476,39 @@ def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
         np.testing.assert_allclose(np.exp(got.log_singular_values), values, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", slow_unless(FAST, [*FAST, "rnn", "slstm", "lru", "lstm-conv", "stack", "zoneout"]))
+WHOLE, FIRST, SECOND = PartitionSpec(), PartitionSpec("batch"), PartitionSpec(None, "batch")
+
+
+def check_spread(function, arguments, in_specs, out_specs):
+    """Inside jax.shard_map, each of two devices with its part of the batch: the results of one device."""
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    spread = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    got, want = jax.jit(spread)(*arguments), jax.jit(function)(*arguments)
+    chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
+
+
+@every_cell_if_slow
 @pytest.mark.usefixtures("x64")
 def test_batch_spread_over_devices(name):
-    """Inside jax.shard_map, each device with its part of the batch: the results of one device."""
     cell, params, xs, carry = draw(name)
 
-    def gradient(params, xs, lengths):
-        return jax.grad(lambda params: jnp.square(run(cell, params, xs, lengths=lengths)[1]).sum())(params)
+    def gradient(params, xs, carry, lengths):
+        return jax.grad(lambda params: jnp.square(run(cell, params, xs, carry, lengths)[1]).sum())(params)
 
-    def results(params, xs, carry, lengths):
-        outcome = run(cell, params, xs, carry, lengths=lengths)
-        norms = flow.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum(-1), lengths=lengths).per_example
-        jacobians = flow.jacobian_norms(cell, params, xs, carry, lags=[2], singular_values=True)
-        norms, jacobians = jax.tree.map(jnp.exp, (norms, jacobians[1:]))
-        return outcome[0], (outcome[1], norms, jacobians)
+    in_specs = WHOLE, SECOND, FIRST, FIRST
+    check_spread(partial(run, cell), (params, xs, carry, LENGTHS), in_specs, (FIRST, SECOND))
+    check_spread(gradient, (params, xs, carry, LENGTHS), in_specs, WHOLE)
 
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
-    whole, first, second = PartitionSpec(), PartitionSpec("batch"), PartitionSpec(None, "batch")
-    # Two programs: on two cores, what waits in the sum over devices can hold up what it waits for, forever.
-    for function, arguments, in_specs, out_specs in (
-        (results, (params, xs, carry, LENGTHS), (whole, second, first, first), (first, second)),
-        (gradient, (params, xs, LENGTHS), (whole, second, first), whole),
-    ):
-        spread = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
-        got, want = jax.jit(spread)(*arguments), jax.jit(function)(*arguments)
-        chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
+
+# Without a sum over devices: on two cores, what waits in one can hold up what it waits for, forever.
+@every_cell_with_a_step_if_slow
+@pytest.mark.usefixtures("x64")
+def test_gradient_flow_spread_over_devices(name):
+    cell, params, xs, _ = draw(name)
+
+    def norms(params, xs, lengths):
+        of_carry = flow.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum(-1), lengths=lengths)
+        jacobians = flow.jacobian_norms(cell, params, xs, lags=[2], singular_values=True)
+        return jax.tree.map(jnp.exp, (of_carry.per_example, jacobians[1:]))
+
+    check_spread(norms, (params, xs, LENGTHS), (WHOLE, SECOND, FIRST), SECOND)
