@@ -7,6 +7,7 @@ values that the backward passes of `rnnjax.flow` start from.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -40,7 +41,7 @@ def unroll(
     key: Array | None = None,
     deterministic: bool = False,
     unroll: int = 1,
-    kernel: Literal["scan", "parallel"] = "scan",
+    kernel: Literal["auto", "scan", "parallel"] = "auto",
 ) -> tuple[Carry, Float[Array, "time *batch output_size"]]:
     """Runs a cell over a sequence, and equals this loop (with `reverse`, over `t` from the last step to the first):
 
@@ -70,7 +71,8 @@ def unroll(
         deterministic: run such cells as in evaluation, without random numbers; `key` is then not needed nor used.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
         kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
-            recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU).
+            recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU). "auto" runs such cells in parallel except on
+            the CPU, where that is slower but for the smallest cells, and all others step after step.
 
     Returns:
         The final carry, and the outputs `[time, batch, output_size]`.
@@ -101,7 +103,7 @@ def unroll(
     return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys
 
 
-KERNELS = ("scan", "parallel")
+KERNELS = ("auto", "scan", "parallel")
 
 
 class _Slot(NamedTuple):
@@ -136,9 +138,17 @@ class _OverTime:
             carry, ys = cell.compose(params, xs, slots, noise, self)
             return carry, select(self.valid, ys.astype(dtype), jnp.zeros_like(ys, dtype))
         carry, fresh = _pick(slots, 0), _pick(slots, 1)
-        zs = cell.project_with(params, xs, noise)
-        if self.kernel == "parallel":
-            return self._in_parallel(cell, params, zs, carry, fresh, dtype)
+        inputs = cell, params, cell.project_with(params, xs, noise), carry, fresh, dtype
+        if self.kernel == "auto" and isinstance(cell, ParallelCell):
+            # Chosen when the program is compiled: only then is it known what for.
+            sequential, parallel = partial(self._step_by_step, *inputs), partial(self._in_parallel, *inputs)
+            chosen: tuple[Any, Array] = lax.platform_dependent(cpu=sequential, default=parallel)
+            return chosen
+        return (self._in_parallel if self.kernel == "parallel" else self._step_by_step)(*inputs)
+
+    def _step_by_step(
+        self, cell: Cell[Any, Any], params: Any, zs: Any, carry: Any, fresh: Any, dtype: Any
+    ) -> tuple[Any, Array]:
         # Wide outside the loop and as they are within it, so that their gradients add up in float32 over time.
         wide = jax.tree.map(lambda leaf: leaf.astype(carry_dtype(leaf.dtype)), params)
 
@@ -149,13 +159,14 @@ class _OverTime:
             own = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
             return masked_step(cell, own, dtype)(carry, (z, valid))
 
+        time = len(jax.tree.leaves(zs)[0])
         # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
         return lax.scan(
             body,
             carry,
             (zs, self.valid, self.borders),
             reverse=self.reverse,
-            unroll=min(self.unroll, len(xs)) if len(xs) > 1 else True,
+            unroll=min(self.unroll, time) if time > 1 else True,
         )
 
     @property

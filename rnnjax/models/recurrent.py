@@ -61,7 +61,7 @@ class Recurrent(nnx.Module):
         mask: Bool[ArrayLike, "time *batch"] | None = None,
         resets: Bool[ArrayLike, "time *batch"] | None = None,
         reverse: bool = False,
-        kernel: Literal["scan", "parallel"] = "scan",
+        kernel: Literal["auto", "scan", "parallel"] = "auto",
         deterministic: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
     ) -> tuple[Any, Float[Array, "time *batch output_size"]]:

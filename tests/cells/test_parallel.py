@@ -103,13 +103,23 @@ def test_not_even_a_nan_crosses_a_border(name, kernel):
     assert not np.any(np.isfinite(ys[:3]))
 
 
+@pytest.mark.parametrize(("platform", "loops"), [("cpu", True), ("cuda", False), ("tpu", False)])
+@pytest.mark.parametrize("name", ["lru", "gru"])
+def test_the_kernel_of_a_platform(name, platform, loops):
+    """Which is that of the platform compiled for, not of the one that this runs on."""
+    cell, params, xs, carry = draw(name, "float32")
+    program = jax.jit(lambda *inputs: rnnjax.unroll(cell, *inputs))
+    text = jax.export.export(program, platforms=[platform])(params, xs, carry).mlir_module()
+    assert ("stablehlo.while" in text) == (loops or name == "gru")
+
+
 def test_a_cell_that_is_not_linear():
     cell = rnnjax.LSTM(4)
     with pytest.raises(
         ValueError, match=r'^kernel "parallel" needs a linear recurrence, and LSTM is none: use "scan"$'
     ):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="parallel")
-    with pytest.raises(ValueError, match=r"^kernel must be one of scan, parallel, got 'fast'$"):
+    with pytest.raises(ValueError, match=r"^kernel must be one of auto, scan, parallel, got 'fast'$"):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="fast")
 
 
