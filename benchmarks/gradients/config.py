@@ -3,24 +3,13 @@
 import inspect
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-from cyclopts import Parameter, Token
+from typing import Any, Literal
 
 from benchmarks.errors import UsageError
+from benchmarks.options import Int, check_known, check_least, check_several
 from rnnjax import CELLS, Cell, Stack
 from rnnjax.tasks import TASKS, Task
 
-
-def _whole(type_: Any, tokens: tuple[Token, ...]) -> int:
-    """Only whole numbers: cyclopts itself rounds 1.5 to 2."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f'unable to convert "{tokens[0].value}" into int') from None
-
-
-Int = Annotated[int, Parameter(converter=_whole)]
 LARGEST_SEED = 2**31 - 1
 
 
@@ -58,16 +47,10 @@ class Config:
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
         for name in ("cells", "lags"):
-            values = getattr(self, name)
-            if not values:
-                raise UsageError(f"--{name}: give at least one")
-            if len(set(values)) < len(values):
-                raise UsageError(f"--{name}: {' '.join(map(str, values))} has a value twice")
+            check_several(f"--{name}", getattr(self, name))
         sizes = ("seeds", "steps", "hidden-size", "layers", "batch-size")
         for name, least in (*((size, 1) for size in sizes), ("data-seed", 0)):
-            value = getattr(self, name.replace("-", "_"))
-            if value < least:
-                raise UsageError(f"--{name} must be at least {least}, got {value}")
+            check_least(f"--{name}", getattr(self, name.replace("-", "_")), least)
         if self.data_seed > LARGEST_SEED:
             raise UsageError(f"--data-seed must be at most {LARGEST_SEED}, got {self.data_seed}")
         for name in ("learning-rate", "max-norm"):
@@ -76,15 +59,9 @@ class Config:
                 raise UsageError(f"--{name} must be a positive number, got {value}")
         if not math.isfinite(self.forget_bias):
             raise UsageError(f"--forget-bias must be a finite number, got {self.forget_bias}")
-        try:
-            task = TASKS[self.task]
-        except ValueError as error:
-            raise UsageError(f"--task: {error}") from None
-        for name in self.cells:
-            try:
-                CELLS[name]
-            except ValueError as error:
-                raise UsageError(f"--cells: {error}") from None
+        check_known("--task", [self.task], TASKS)
+        check_known("--cells", self.cells, CELLS)
+        task = TASKS[self.task]
         if min(self.lags) < task.min_length:
             raise UsageError(
                 f"--lags: {min(self.lags)} is below the shortest lag of task {self.task}, which is {task.min_length}"

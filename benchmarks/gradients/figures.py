@@ -6,29 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from benchmarks.figures import COLOURS, in_style, save
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.records import MEASURED, PHASES, median_band, pick, values
 from benchmarks.results import Record
 
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, which the colour-blind can tell apart."""
-STYLE: dict[Any, Any] = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "rnnjax",
-}
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -36,11 +23,8 @@ def draw_all(records: Sequence[Record], config: Config, folder: Path) -> dict[st
     """Writes every figure as PNG and SVG into a folder; returns the SVG files by name."""
     paths = {}
     for name, draw in FIGURES.items():
-        with matplotlib.rc_context(STYLE):
-            figure = draw(records, config)
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-        paths[name] = folder / f"{name}.svg"
+        with in_style():
+            paths[name] = save(draw(records, config), folder, name)
     return paths
 
 
