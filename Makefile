@@ -38,7 +38,7 @@ lint: $(VENV)/.installed-test ## check style, format and types
 	@$(VENV)/bin/python -m ruff format --check .
 	@$(VENV)/bin/python -m mypy
 
-peers: $(VENV)/.installed-peers ## install the libraries that tests and benchmarks compare with (PyTorch, Keras, ONNX)
+peers: $(VENV)/.installed-peers ## install the libraries that tests and benchmarks compare with (PyTorch, Keras, Equinox, ...)
 
 clean: ## remove caches, builds and $(VENV)
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

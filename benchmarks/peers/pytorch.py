@@ -1,28 +1,112 @@
-"""PyTorch: gradient norms as its users get them, from an unrolled cell with `retain_grad` at every step."""
+"""PyTorch: its layers, which run oneDNN or its own kernels on a CPU and cuDNN on a GPU; and gradient norms as its users
+get them, from an unrolled cell with `retain_grad` at every step.
+"""
 
-from collections.abc import Callable
-from typing import Any
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import torch
 
-CELLS: dict[str, Callable[[int, int], torch.nn.RNNCellBase]] = {
-    "rnn": torch.nn.RNNCell,
-    "lstm": torch.nn.LSTMCell,
-    "gru": torch.nn.GRUCell,
+from benchmarks.devices import cores
+from benchmarks.peers.program import Program, Results, Routine, Unsupported, cell_of, clock
+from rnnjax.interop import from_torch, to_torch
+
+
+class Kind(NamedTuple):
+    """What PyTorch has for one of our cells."""
+
+    cell: Callable[[int, int], torch.nn.RNNCellBase]
+    layer: Callable[[int, int], torch.nn.RNNBase]
+
+
+PACKAGE = "torch"
+CELLS: dict[str, Kind] = {
+    "rnn": Kind(torch.nn.RNNCell, torch.nn.RNN),
+    "lstm": Kind(torch.nn.LSTMCell, torch.nn.LSTM),
+    "gru": Kind(torch.nn.GRUCell, torch.nn.GRU),
 }
+LACKS: dict[str, str] = {}
+
+
+def make(name: str, params: Any, xs: np.ndarray) -> Program:
+    device = place()
+    cell = cell_of(name, params)
+    layer = CELLS[name].layer(params.w_x.shape[0], params.w_h.shape[0])
+    layer.load_state_dict(tensors(to_torch(cell, params)))
+    layer.to(device, getattr(torch, xs.dtype.name))
+    inputs = torch.tensor(np.float32(xs)).to(device, getattr(torch, xs.dtype.name)).requires_grad_()
+    weights = dict(layer.named_parameters())
+
+    def forward() -> torch.Tensor:
+        with torch.inference_mode():
+            ys: torch.Tensor = layer(inputs)[0]
+        return ys
+
+    def step() -> tuple[torch.Tensor, ...]:
+        loss = layer(inputs)[0].float().square().mean()
+        return torch.autograd.grad(loss, [*weights.values(), inputs])
+
+    def read(ys: torch.Tensor, gradients: tuple[torch.Tensor, ...]) -> Results:
+        outputs, *found, g_xs = (tensor.float().cpu().numpy() for tensor in (ys, *gradients))
+        ours = from_torch(cell, dict(zip(weights, found, strict=True)))
+        return Results(outputs, np.asarray(ours.w_x), np.asarray(ours.w_h), g_xs)
+
+    return Program(routine(forward, device), routine(step, device), read)
+
+
+def routine(work: Callable[[], Any], device: str) -> Routine:
+    """Runs the work on one thread or on all cores, whichever is faster in three tries each, in turn.
+
+    All cores are not always: small layers have nothing to share out, and where something else runs too, every product
+    waits for the thread that is held up.
+    """
+
+    def on(threads: int) -> Routine:
+        def call() -> Any:
+            torch.set_num_threads(threads)
+            result = work()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            return result
+
+        return Routine(call, threads=threads)
+
+    candidates = [on(threads) for threads in sorted({1, cores()})]
+    tries = [[clock(candidate) for candidate in candidates] for _ in range(4)]
+    medians = [statistics.median(seconds) for seconds in zip(*tries[1:], strict=True)]  # the first one warms up
+    return candidates[medians.index(min(medians))]
+
+
+def place() -> str:
+    """PyTorch's name of the kind of device that JAX runs on."""
+    platform = jax.default_backend()
+    if platform == "gpu" and not torch.cuda.is_available():
+        raise Unsupported("this PyTorch has no CUDA")
+    if platform not in ("cpu", "gpu"):
+        raise Unsupported(f"does not run on a {platform.upper()} here")
+    return "cuda" if platform == "gpu" else "cpu"
+
+
+def tensors(weights: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """A state dict; bfloat16, which PyTorch does not take from NumPy, as float32."""
+    return {
+        name: torch.tensor(array if array.dtype in (np.float32, np.float64) else np.float32(array))
+        for name, array in weights.items()
+    }
+
+
+# --- gradient norms ---------------------------------------------------------------------------------------------------
 
 
 def make_cell(name: str, params: Any) -> torch.nn.RNNCellBase:
     """The PyTorch cell with the weights of ours, for a name in `CELLS`."""
-    w_x, w_h, b = (np.asarray(leaf) for leaf in (params.w_x, params.w_h, params.b))
-    cell = CELLS[name](w_x.shape[0], w_h.shape[0])
-    recurrent_bias = np.zeros_like(b)
-    if name == "gru":
-        recurrent_bias[-w_h.shape[0] :] = np.asarray(params.b_h)
-    weights = {"weight_ih": w_x.T, "weight_hh": w_h.T, "bias_ih": b, "bias_hh": recurrent_bias}
-    cell.load_state_dict({key: torch.tensor(np.ascontiguousarray(value)) for key, value in weights.items()})
-    return cell.to(torch.tensor(w_x).dtype)
+    weights = to_torch(cell_of(name, params), params)
+    cell = CELLS[name].cell(params.w_x.shape[0], params.w_h.shape[0])
+    cell.load_state_dict(tensors({key.removesuffix("_l0"): array for key, array in weights.items()}))
+    return cell.to(tensors(weights)["bias_ih_l0"].dtype)
 
 
 def gradient_norms(cell: torch.nn.RNNCellBase, xs: torch.Tensor) -> dict[str, torch.Tensor]:
