@@ -2,5 +2,5 @@
 
 from rnnjax.registry import Registry
 
-BENCHMARKS: Registry[str] = Registry("benchmark", {"gradients": "benchmarks.gradients"})
+BENCHMARKS: Registry[str] = Registry("benchmark", {"gradients": "benchmarks.gradients", "speed": "benchmarks.speed"})
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
 from benchmarks.results import read_records
+from benchmarks.speed import report as speed_report
+from benchmarks.speed.config import Config as SpeedConfig
 from rnnjax import CELLS, COMPOSITIONS, Around, Cell, ParallelCell
 
 README = Path(__file__).parents[1] / "README.md"
@@ -26,6 +28,12 @@ def gradients(path: str, lag: str) -> Sequence[Sequence[str]]:
 def comparison(path: str) -> Sequence[Sequence[str]]:
     """Seconds of PyTorch and of rnnjax."""
     return [("cell", "PyTorch (s)", "rnnjax (s)", "ratio"), *compare.table_rows(read_records(README.parent / path))]
+
+
+def speed(path: str, quantity: str) -> Sequence[Sequence[str]]:
+    """A table of a run of the speed benchmark: "step", "forward", "compile" or "memory"."""
+    records = read_records(README.parent / path)
+    return speed_report.table_rows(records, SpeedConfig(**records[0]["config"]), quantity)
 
 
 def cells() -> Sequence[Sequence[str]]:
@@ -49,6 +57,7 @@ def compositions() -> Sequence[Sequence[str]]:
 TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "gradients": gradients,
     "comparison": comparison,
+    "speed": speed,
     "cells": cells,
     "compositions": compositions,
 }

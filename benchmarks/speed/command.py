@@ -1,0 +1,106 @@
+"""The command line of the speed benchmark."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from benchmarks import environment
+from benchmarks.errors import Interrupted, UsageError
+from benchmarks.results import Results
+from benchmarks.speed.config import Config
+from benchmarks.speed.figures import draw
+from benchmarks.speed.measure import measure, peer_versions
+from benchmarks.speed.records import is_done, make_records
+from benchmarks.speed.report import print_tables
+
+
+def defaults(resume: Path | None = None, **others: Any) -> dict[str, Any]:
+    """What options that were not given stand for: the settings of the resumed run."""
+    return {} if resume is None else Results.config(resume, [field.name for field in dataclasses.fields(Config)])
+
+
+def command(
+    *,
+    config: Annotated[Config, Parameter(name="*")] = Config(),
+    out: Path = Path("results"),
+    resume: Path | None = None,
+) -> None:
+    """Time recurrent networks beside other libraries: forward pass and training step.
+
+    For every cell and shape all libraries are measured in turn, after each has shown that its outputs and gradients
+    are those of rnnjax. A training step is the gradient of the mean of the squared outputs for weights and inputs. A
+    library that is not installed or cannot do something is listed with the reason; the extra rnnjax[peers] brings
+    all of them. Prints tables and writes records.jsonl, config.json, environment.json and a figure (PNG and SVG) to
+    OUT/speed/TIME/.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    out
+        Folder that the results folder is made in.
+    resume
+        Results folder of an interrupted run to go on with; its settings are taken over.
+    """
+    console = Console()
+    config.check()
+    start_jax(config.platform)
+    settings = dataclasses.asdict(config)
+    here = environment.describe() | peer_versions(config)
+    results = Results.create(out, "speed", settings, here) if resume is None else Results.resume(resume, settings)
+    console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
+    try:
+        measure_all(console, config, results, here)
+        records = results.read()
+        with console.status("Drawing the figure"):
+            draw(records, config, results.folder)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted; all finished records are in {results.folder}. "
+            f"Go on with: python -m benchmarks speed --resume {results.folder}"
+        ) from None
+    print_tables(console, records, config)
+
+
+def start_jax(platform: str) -> None:
+    """Starts JAX on a platform; a cache of compiled programs would hide what compiling takes."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    if platform != "auto":
+        jax.config.update("jax_platforms", platform)
+    try:
+        found = jax.default_backend()
+    except RuntimeError as error:
+        raise UsageError(f"--platform: JAX cannot run here on {platform}: {error}") from None
+    if platform not in ("auto", found):
+        raise UsageError(f"--platform: JAX runs on {found} already, not on {platform}")
+
+
+def measure_all(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:
+    """Measures what the results folder does not hold yet, and adds the records of each cell and shape as it is done."""
+    records = results.read()
+    work = [(cell, shape) for shape in config.sizes for cell in config.cells]
+    done = [(cell, shape) for cell, shape in work if is_done(records, config, cell, shape)]
+    if records:
+        finished = {(cell, str(shape)) for cell, shape in done}
+        results.keep(record for record in records if (record["cell"], record["shape"]) in finished)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        stages = len(config.columns) + config.repeats
+        bar = progress.add_task("", total=stages * len(work), completed=stages * len(done))
+        for cell, shape in work:
+            if (cell, shape) not in done:
+                progress.update(bar, description=f"{cell} {shape}")
+                outcomes = measure(config, cell, shape, lambda: progress.advance(bar))
+                results.append(make_records(config, cell, shape, outcomes, here))

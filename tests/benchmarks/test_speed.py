@@ -1,0 +1,250 @@
+"""The command line of the speed benchmark, end to end in a temporary folder, and its adapters of other libraries."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import rnn
+
+import rnnjax
+from benchmarks import readme
+from benchmarks.__main__ import main
+from benchmarks.peers import PEERS, jax_cudnn
+from benchmarks.speed import records as speed_records
+from benchmarks.speed.config import Config, Shape
+from benchmarks.speed.measure import differences, draw, ours
+from benchmarks.speed.report import table_rows
+from tests.support import relative_error
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = ["speed", "--cells", "rnn", "--repeats", "2"]
+
+
+@pytest.fixture(autouse=True)
+def settings_of_jax():
+    """Puts back what the command sets for its process."""
+    before = {name: getattr(jax.config, name) for name in ("jax_platforms", "jax_enable_compilation_cache")}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def results_in(out: Path) -> Path:
+    (folder,) = (out / "speed").iterdir()
+    return folder
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def pretend(monkeypatch, library, adapter):
+    """Puts an adapter in the place of a library's; None: the library is not installed."""
+    if adapter is None:
+        monkeypatch.delitem(sys.modules, PEERS[library], raising=False)
+    monkeypatch.setitem(sys.modules, library if adapter is None else PEERS[library], adapter)
+
+
+def test_run_and_resume(tmp_path, capsys):
+    """A run writes all that it promises; one whose records were lost halfway does what is missing, and no more."""
+    shapes, kernels = ["4x2x3", "5x1x2"], ["auto", "scan", "parallel"]
+    arguments = ["--shapes", *shapes, "--libraries", "rnnjax", "--kernels", *kernels, "--out", str(tmp_path)]
+    assert main([*TINY, *arguments]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    folder = results_in(tmp_path)
+    assert str(folder) in text
+    assert "Training step" in text
+    assert 'rnnjax parallel: unsupported: kernel "parallel" needs a linear recurrence' in text
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"records.jsonl", "config.json", "environment.json", "speed.png", "speed.svg"}
+    records = read(folder)
+    places = [(record["shape"], record["column"]) for record in records]
+    assert places == [(shape, f"rnnjax{kernel}") for shape in shapes for kernel in ("", " scan", " parallel")]
+    for record in records:
+        assert record["config"] == json.loads((folder / "config.json").read_text())
+        assert record["environment"] == json.loads((folder / "environment.json").read_text())
+        check_record(record)
+
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records[:4]))
+    assert main(["speed", "--resume", str(folder)]) == 0
+    resumed = read(folder)
+    assert resumed[:3] == records[:3]
+    assert [(record["shape"], record["column"]) for record in resumed] == places
+    assert resumed[3]["step"] != records[3]["step"]
+
+
+def check_record(record: dict) -> None:
+    """It has times and says that it computes the same, or why it has none."""
+    if record["status"] != "ok":
+        assert record["reason"]
+        assert record["forward"] is record["step"] is None
+        return
+    assert record["reason"] is None
+    assert set(record["differences"]) == {"ys", "w_x", "w_h", "xs"}
+    assert max(record["differences"].values()) < (1e-4 if record["config"]["dtype"] == "float32" else 5e-2)
+    for routine in (record["forward"], record["step"]):
+        assert len(routine["seconds"]) == record["config"]["repeats"]
+        assert routine["quartiles"][0] <= routine["median"] <= routine["quartiles"][1]
+        np.testing.assert_allclose(routine["median"], np.median(routine["seconds"]))
+        if record["library"] == "rnnjax":
+            assert routine["compile_seconds"] > 0
+            assert routine["memory_bytes"] > 0
+
+
+def test_library_that_is_missing_or_wrong_or_fails_is_listed(tmp_path, capsys, monkeypatch):
+    def wrong(name, params, xs):
+        return ours("scan", name, params._replace(b=1.01 * params.b), xs)
+
+    def fail(name, params, xs):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
+
+    pretend(monkeypatch, "equinox", None)
+    pretend(monkeypatch, "keras", SimpleNamespace(PACKAGE="numpy", LACKS={}, make=wrong))
+    pretend(monkeypatch, "flax-nnx", SimpleNamespace(PACKAGE="numpy", LACKS={}, make=fail))
+    pretend(monkeypatch, "haiku", SimpleNamespace(PACKAGE="numpy", LACKS={"rnn": "has none"}, make=None))
+    libraries = ["rnnjax", "equinox", "keras", "flax-nnx", "haiku"]
+    assert main([*TINY, "--shapes", "4x2x3", "--libraries", *libraries, "--out", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    records = {record["library"]: record for record in read(results_in(tmp_path))}
+    statuses = {library: record["status"] for library, record in records.items()}
+    assert statuses == dict(
+        zip(libraries, ("ok", "not installed", "different", "out of memory", "unsupported"), strict=True)
+    )
+    assert records["keras"]["reason"].startswith("ys apart by 0.0")
+    assert 1e-4 < records["keras"]["differences"]["w_h"] < 0.1
+    for library, record in records.items():
+        check_record(record)
+        assert library == "rnnjax" or f"{library}: {record['status']}: " in text
+
+
+def test_difference_never_passes_a_nan():
+    results = ours("scan", "rnn", *draw("rnn", Shape(3, 1, 2), "float32")).results()
+    broken = results._replace(w_h=np.full_like(results.w_h, np.nan), xs=results.xs[:1])
+    found = differences(broken, results)
+    assert found["ys"] == found["w_x"] == 0
+    assert not found["w_h"] < np.inf
+    assert found["xs"] == np.inf
+
+
+def test_training_step_is_the_gradient_of_the_mean_of_squares():
+    """By finite differences in one direction, of a loss written in numpy."""
+    params, xs = draw("rnn", Shape(4, 2, 3), "float32")
+    results = ours("auto", "rnn", params, xs).results()
+    direction = np.random.RandomState(1).standard_normal((2, 3, 3))
+
+    def loss(scale):
+        h, total = np.zeros((2, 3)), 0.0
+        w_x, w_h = params.w_x + scale * direction[0], params.w_h + scale * direction[1]
+        for x in np.float64(xs):
+            h = np.tanh(x @ w_x + h @ w_h + params.b)
+            total += np.square(h).sum()
+        return total / xs.size
+
+    slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
+    np.testing.assert_allclose((results.w_x * direction[0] + results.w_h * direction[1]).sum(), slope, rtol=1e-4)
+
+
+def record(column, shape, seconds, status="ok"):
+    times = {"median": seconds, "quartiles": [seconds, seconds], "compile_seconds": None, "memory_bytes": None}
+    routine = times if status == "ok" else None
+    where = {"cell": "lstm", "shape": shape, "column": column, "status": status, "reason": "why"}
+    return where | {"forward": routine, "step": routine}
+
+
+def test_table_shows_multiples_of_the_first_column():
+    config = Config(cells=("lstm",), shapes=("1x1x1", "2x2x2"), libraries=("rnnjax", "pytorch", "haiku"))
+    records = [record("rnnjax", "1x1x1", 0.002), record("pytorch", "1x1x1", 0.003), record("haiku", "1x1x1", 0.001)]
+    records += [record("rnnjax", "2x2x2", 0, "failed"), record("pytorch", "2x2x2", 0.004)]
+    records += [record("haiku", "2x2x2", 0, "failed")]
+    assert table_rows(records, config, "step") == [
+        ("cell", "shape", "rnnjax (ms)", "pytorch", "haiku"),
+        ("lstm", "1x1x1", "2", "1.50", "0.50"),
+        ("lstm", "2x2x2", "-", "4 ms", "-"),
+    ]
+    assert speed_records.failures(records) == [
+        "rnnjax (lstm 2x2x2): failed: why",
+        "haiku (lstm 2x2x2): failed: why",
+    ]
+
+
+def test_table_of_the_readme(tmp_path):
+    line = record("rnnjax", "1x1x1", 0.5) | {"config": dataclasses.asdict(Config(("lstm",), ("1x1x1",), ("rnnjax",)))}
+    (tmp_path / "records.jsonl").write_text(json.dumps(line) + "\n")
+    text = f"<!-- table: speed {tmp_path}/records.jsonl forward -->\n<!-- end of table -->"
+    assert "| lstm | 1x1x1 | 500 |\n" in readme.render(text)
+
+
+BAD_INPUT = {
+    "--cells ltsm": "--cells: unknown cell of this benchmark 'ltsm': did you mean 'lstm'? Known: rnn, lstm, gru",
+    "--cells slstm": "--cells: unknown cell of this benchmark 'slstm'",
+    "--cells": "--cells: give at least one",
+    "--shapes 100x32": "--shapes: '100x32' is not TIMExBATCHxHIDDEN, such as 100x32x128",
+    "--shapes 0x1x1": "--shapes: '0x1x1' is not",
+    "--shapes 1x1x1 1x1x1": "--shapes: 1x1x1 1x1x1 has a value twice",
+    "--libraries torch": "--libraries: unknown library 'torch': did you mean 'pytorch'? Known: rnnjax, pytorch,",
+    "--kernels scn": "--kernels: unknown kernel 'scn': did you mean 'scan'? Known: auto,",
+    "--kernels scan --libraries keras": "--kernels has no effect without rnnjax among --libraries: leave it out",
+    "--repeats 0": "--repeats must be at least 1, got 0",
+    "--repeats 1.5": 'Invalid value for --repeats: unable to convert "1.5" into int',
+    "--dtype float64": 'Invalid value "float64" for --dtype. Choose from: "float32", "bfloat16"',
+    "--platform tpu": "--platform: JAX ",
+    "--resume .": "--resume: . is not a results folder",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys):
+    assert main(["speed", *arguments.split(), "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(BAD_INPUT[arguments])
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- other libraries --------------------------------------------------------------------------------------------------
+
+LACKING = {("equinox", "rnn"), ("haiku", "rnn"), ("haiku", "gru"), ("jax-cudnn", "rnn"), ("jax-cudnn", "gru")}
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def all_libraries(request, tmp_path_factory):
+    """Records of a run of all libraries, in a process of its own: Keras runs on JAX there, and on PyTorch in others."""
+    out = tmp_path_factory.mktemp("all")
+    arguments = ["--shapes", "4x2x3", "--repeats", "1", "--dtype", request.param, "--out", str(out)]
+    command = [sys.executable, "-m", "benchmarks", "speed", *arguments]
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return {(record["library"], record["cell"]): record for record in read(results_in(out))}
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("library", PEERS)
+def test_adapter_computes_the_same(library, all_libraries):
+    found = {cell: all_libraries[library, cell] for cell in ("rnn", "lstm", "gru")}
+    if found["lstm"]["status"] == "not installed" or found["lstm"]["reason"] == "needs a GPU":
+        pytest.skip(found["lstm"]["reason"])
+    for cell, record in found.items():
+        check_record(record)
+        assert record["status"] == ("unsupported" if (library, cell) in LACKING else "ok"), record["reason"]
+
+
+def test_weights_of_cudnn():
+    """As jax.experimental.rnn packs them, by its own reference, which runs everywhere."""
+    params, xs = draw("lstm", Shape(4, 2, 3), "float32")
+    vector = jnp.asarray(jax_cudnn.pack("lstm", params))
+    unpacked = jax_cudnn.unpack("lstm", params, vector)
+    for got, want in zip(unpacked, params, strict=True):
+        np.testing.assert_array_equal(got, want)
+    zeros, lengths = jnp.zeros((1, 2, 3)), jnp.full(2, 4, jnp.int32)
+    weights = rnn.unpack_lstm_weights(vector, 3, 3, 1, False)
+    ys, _, _ = rnn.lstm_ref(xs.swapaxes(0, 1), zeros, zeros, *weights, lengths, 3, 3, 1, 0.0, False)
+    want = rnnjax.unroll(rnnjax.LSTM(3), params, xs)[1]
+    assert relative_error(ys.swapaxes(0, 1), want) < 1e-6
