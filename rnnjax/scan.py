@@ -5,6 +5,7 @@ values that the backward passes of `rnnjax.flow` start from.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +18,16 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from rnnjax.cells.base import Cell, carry_dtype, output_dtype
+from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.cells.linear import ParallelCell
-from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params
+from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
+from rnnjax.kernels import blocked, deer, parallel
+from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, select, vary_with, widen
+from rnnjax.registry import Registry
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
-T = TypeVar("T")
 
 
 def unroll(
@@ -41,7 +44,8 @@ def unroll(
     key: Array | None = None,
     deterministic: bool = False,
     unroll: int = 1,
-    kernel: Literal["auto", "scan", "parallel"] = "auto",
+    remat: int | Literal["sqrt"] | None = None,
+    kernel: str = "auto",
 ) -> tuple[Carry, Float[Array, "time *batch output_size"]]:
     """Runs a cell over a sequence, and equals this loop (with `reverse`, over `t` from the last step to the first):
 
@@ -70,9 +74,19 @@ def unroll(
             and inside `jax.shard_map` for each device anew (with its check_vma=False, give each device its own key).
         deterministic: run such cells as in evaluation, without random numbers; `key` is then not needed nor used.
         unroll: how many steps one iteration of the compiled loop holds, as in `lax.scan`.
-        kernel: "scan" runs step after step; "parallel" runs all steps at once by an associative scan, for cells whose
-            recurrence is linear (a `ParallelCell`: minGRU, minLSTM, LRU). "auto" runs such cells in parallel except on
-            the CPU, where that is slower but for the smallest cells, and all others step after step.
+        remat: how many steps at a time the backward pass computes anew from the carry before them, instead of keeping
+            what it needs of every step: one more forward pass, for the memory of time / remat carries and of remat
+            steps. "sqrt" takes the square root of the time, where the sum is smallest. None keeps all.
+        kernel: how the steps are run; the results are the same.
+            "scan": one after the other.
+            "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
+            backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
+            "parallel": all at once by an associative scan, for cells whose recurrence is linear (a `ParallelCell`:
+            minGRU, minLSTM, LRU).
+            "deer": all at once by Newton's method, for any cell; to within rounding where that converges, else step by
+            step (`rnnjax.newton.evaluate` has its settings, and says what happened).
+            "auto": "blocked" where it pays (from 16 steps on, but not for a GRU and a batch of 32 or more); "parallel"
+            where it can be, except on the CPU, where it is slower but for the smallest cells; else "scan".
 
     Returns:
         The final carry, and the outputs `[time, batch, output_size]`.
@@ -81,10 +95,10 @@ def unroll(
         TypeError: `xs`, `lengths`, `mask` or `resets` of the wrong kind (integer inputs want one-hot encoding or an
             embedding first).
         ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
-            kernel that does not exist or cannot run this cell, a random cell with neither `key` nor `deterministic`.
+            kernel that does not exist or cannot run this cell, `remat` that is no number of steps, a random cell with
+            neither `key` nor `deterministic`.
     """
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    KERNELS[kernel]  # a name that does not exist is an error before all others
     if batch_major:
         xs, mask, resets = time_first(cell, xs, mask, resets)
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
@@ -98,12 +112,12 @@ def unroll(
             raise ValueError("the cell draws random numbers: give key=... to train, or deterministic=True to evaluate")
         params, noise = _perturb(cell, key, params, xs)
     fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
-    over_time = _OverTime(valid, resets, reverse, unroll, kernel)
+    segment = math.isqrt(time - 1) + 1 if remat == "sqrt" else remat
+    if segment is not None:
+        segment = check_size("remat", segment)
+    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
     return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys
-
-
-KERNELS = ("auto", "scan", "parallel")
 
 
 class _Slot(NamedTuple):
@@ -125,6 +139,7 @@ class _OverTime:
     resets: Bool[Array, "time *batch"] | None
     reverse: bool
     unroll: int
+    segment: int | None
     kernel: str
 
     def __call__(
@@ -133,63 +148,87 @@ class _OverTime:
         """A `rnnjax.compose.base.Run`, whose carry goes in as slots and comes out as it is."""
         if reverse:
             return dataclasses.replace(self, reverse=not self.reverse)(cell, params, xs, slots, noise)
-        dtype = output_dtype(params, xs)
         if isinstance(cell, Composite):
+            dtype = output_dtype(params, xs)
             carry, ys = cell.compose(params, xs, slots, noise, self)
             return carry, select(self.valid, ys.astype(dtype), jnp.zeros_like(ys, dtype))
-        carry, fresh = _pick(slots, 0), _pick(slots, 1)
-        inputs = cell, params, cell.project_with(params, xs, noise), carry, fresh, dtype
-        if self.kernel == "auto" and isinstance(cell, ParallelCell):
-            # Chosen when the program is compiled: only then is it known what for.
-            sequential, parallel = partial(self._step_by_step, *inputs), partial(self._in_parallel, *inputs)
-            chosen: tuple[Any, Array] = lax.platform_dependent(cpu=sequential, default=parallel)
-            return chosen
-        return (self._in_parallel if self.kernel == "parallel" else self._step_by_step)(*inputs)
-
-    def _step_by_step(
-        self, cell: Cell[Any, Any], params: Any, zs: Any, carry: Any, fresh: Any, dtype: Any
-    ) -> tuple[Any, Array]:
-        # Wide outside the loop and as they are within it, so that their gradients add up in float32 over time.
-        wide = jax.tree.map(lambda leaf: leaf.astype(carry_dtype(leaf.dtype)), params)
-
-        def body(carry: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Array]:
-            z, valid, reset = inputs
-            if reset is not None:
-                carry = select(reset, fresh, carry)
-            own = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
-            return masked_step(cell, own, dtype)(carry, (z, valid))
-
-        time = len(jax.tree.leaves(zs)[0])
-        # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
-        return lax.scan(
-            body,
-            carry,
-            (zs, self.valid, self.borders),
-            reverse=self.reverse,
-            unroll=min(self.unroll, time) if time > 1 else True,
-        )
+        kernel = KERNELS[self.kernel]
+        if self.segment is not None:
+            kernel = partial(in_segments, kernel, self.segment)
+        return kernel(cell, params, xs, noise, _pick(slots, 0), _pick(slots, 1), self.stretch)
 
     @property
-    def borders(self) -> Bool[Array, "time *batch"] | None:
-        """The steps that begin anew; in reverse, the step before a border is the one that comes after it."""
-        if self.resets is None or not self.reverse:
-            return self.resets
-        return jnp.concatenate([self.resets[1:], jnp.zeros_like(self.resets[:1])])
+    def stretch(self) -> Stretch:
+        """In reverse, the step before a border is the one that comes after it."""
+        borders = self.resets
+        if borders is not None and self.reverse:
+            borders = jnp.concatenate([borders[1:], jnp.zeros_like(borders[:1])])
+        return Stretch(self.valid, borders, self.reverse, self.unroll)
 
-    def _in_parallel(
-        self, cell: Cell[Any, Any], params: Any, zs: Any, carry: Any, fresh: Any, dtype: Any
-    ) -> tuple[Any, Array]:
-        if not isinstance(cell, ParallelCell):
-            name = type(cell).__name__
-            raise ValueError(f'kernel "parallel" needs a linear recurrence, and {name} is none: use "scan"')
-        valid, borders = self.valid, self.borders
-        if self.reverse:
-            zs, valid, borders = jax.tree.map(lambda leaf: leaf[::-1], (zs, valid, borders))
-        columns = jax.tree.map(lambda flags: flags[..., None], (valid, borders))
-        carries = cell.carries(params, zs, carry, fresh, *columns)
-        ys = cell.output(params, carries, zs).astype(dtype)
-        ys = select(valid, ys, jnp.zeros_like(ys))
-        return jax.tree.map(lambda leaf: leaf[-1], carries), ys[::-1] if self.reverse else ys
+
+def choose(
+    cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
+) -> tuple[Any, Array]:
+    """The kernel "auto": another kernel, by cell, time and platform."""
+    inputs = cell, params, xs, noise, carry, fresh, stretch
+    if isinstance(cell, ParallelCell):
+        # Chosen when the program is compiled: only then is it known what for.
+        sequential, at_once = (partial(kernel, *inputs) for kernel in (step_by_step, parallel.run))
+        chosen: tuple[Any, Array] = lax.platform_dependent(cpu=sequential, default=at_once)
+        return chosen
+    return (blocked.run if blocked.pays(cell, params, xs, carry) else step_by_step)(*inputs)
+
+
+def step_by_step(
+    cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
+) -> tuple[Any, Array]:
+    """The kernel that all others are held against; see `rnnjax.kernels.base`."""
+    dtype = output_dtype(params, xs)
+    wide, dtypes = widen(params)
+
+    def body(carry: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Array]:
+        z, valid, border = inputs
+        carry = carry if border is None else select(border, fresh, carry)
+        return masked_step(cell, cast(wide, dtypes), dtype)(carry, (z, valid))
+
+    # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
+    return lax.scan(
+        body,
+        carry,
+        (cell.project_with(params, xs, noise), stretch.valid, stretch.borders),
+        reverse=stretch.reverse,
+        unroll=min(stretch.unroll, len(xs)) if len(xs) > 1 else True,
+    )
+
+
+def in_segments(
+    kernel: Kernel,
+    size: int,
+    cell: Cell[Any, Any],
+    params: Any,
+    xs: Array,
+    noise: Any,
+    carry: Any,
+    fresh: Any,
+    stretch: Stretch,
+) -> tuple[Any, Array]:
+    """A kernel over one segment of the time after the other, each computed anew in the backward pass."""
+    wide, dtypes = widen(params)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def segment(wide: Any, fresh: Any, carry: Any, inputs: Any) -> tuple[Any, Array]:
+        (xs, noise, valid, borders), _ = inputs
+        part = stretch._replace(valid=valid, borders=borders)
+        return kernel(cell, cast(wide, dtypes), xs, noise, carry, fresh, part)
+
+    inputs = xs, noise, stretch.valid, stretch.borders
+    return over_blocks(partial(segment, wide, fresh), carry, inputs, size, reverse=stretch.reverse)
+
+
+KERNELS: Registry[Kernel] = Registry(
+    "kernel", {"auto": choose, "scan": step_by_step, "blocked": blocked.run, "parallel": parallel.run, "deer": deer.run}
+)
+"""The names that `unroll` takes; see `rnnjax.kernels.base`."""
 
 
 class Trajectory(NamedTuple):
@@ -240,17 +279,6 @@ def masked_step(
     return step
 
 
-def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
-    """`new` where a step is real and `old` where it is padding, leaf by leaf; None: all are real."""
-    if valid is None:
-        return new
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(valid.reshape(valid.shape + (1,) * (new.ndim - valid.ndim)), new, old)
-
-    return jax.tree.map(choose, new, old)
-
-
 def _perturb(cell: Cell[Any, Any], key: Array, params: Any, xs: Array) -> tuple[Any, Any]:
     """The parameters and the noise of a run in training.
 
@@ -265,24 +293,6 @@ def _perturb(cell: Cell[Any, Any], key: Array, params: Any, xs: Array) -> tuple[
             key = jax.random.fold_in(key, lax.axis_index(axis))
         _, noise = cell.perturb(key, params, shape)
     return perturbed, noise
-
-
-def vary_with(tree: T, like: Any) -> T:
-    """Inside `jax.shard_map`, `tree` as varying over every mesh axis that `like` varies over; elsewhere `tree` itself.
-
-    A scan inside shard_map wants the carry that it starts from (zeros, the same on all devices) to vary as it will.
-    """
-
-    def axes(leaf: Array) -> frozenset[Any]:
-        return jax.typeof(leaf).manual_axis_type.varying
-
-    wanted = frozenset().union(*(axes(leaf) for leaf in jax.tree.leaves(like)))
-
-    def vary(leaf: Array) -> Array:
-        missing = tuple(wanted - axes(leaf))
-        return lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(vary, tree)
 
 
 # --- the public edge --------------------------------------------------------------------------------------------------

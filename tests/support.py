@@ -43,7 +43,9 @@ def slow_unless(fast, names):
     return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
 
 
-unroll = jax.jit(rnnjax.unroll, static_argnames=("cell", "reverse", "batch_major", "deterministic", "unroll", "kernel"))
+unroll = jax.jit(
+    rnnjax.unroll, static_argnames=("cell", "reverse", "batch_major", "deterministic", "unroll", "remat", "kernel")
+)
 gradient_norms = jax.jit(flow.gradient_norms, static_argnames=("cell", "loss"))
 parameter_gradient_norms = jax.jit(flow.parameter_gradient_norms, static_argnames=("cell", "loss"))
 jacobian_norms = jax.jit(flow.jacobian_norms, static_argnames=("cell", "lags", "of", "singular_values"))

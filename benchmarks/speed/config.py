@@ -59,7 +59,7 @@ class Config:
         for text in self.shapes:
             parse_shape(text)
         check_known("--libraries", self.libraries, LIBRARIES)
-        check_known("--kernels", self.kernels, Registry("kernel", {name: name for name in KERNELS}))
+        check_known("--kernels", self.kernels, KERNELS)
         if self.kernels != Config.kernels and "rnnjax" not in self.libraries:
             raise UsageError("--kernels has no effect without rnnjax among --libraries: leave it out")
         check_least("--repeats", self.repeats, 1)

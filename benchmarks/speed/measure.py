@@ -103,7 +103,7 @@ def ours(kernel: str, name: str, params: Any, xs: np.ndarray) -> Program:
     cell = cell_of(name, params)
 
     def apply(params: Any, xs: Array) -> Array:
-        return rnnjax.unroll(cell, params, xs, kernel=kernel)[1]  # type: ignore[arg-type]
+        return rnnjax.unroll(cell, params, xs, kernel=kernel)[1]
 
     try:
         return jax_program(apply, params, xs, lambda gradients: gradients)

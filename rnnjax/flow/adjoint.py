@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rnnjax.cells.base import Cell
-from rnnjax.scan import select, trajectory, vary_with
+from rnnjax.kernels.base import select, vary_with
+from rnnjax.scan import trajectory
 
 Loss = Callable[[Any, Array], Array]
 

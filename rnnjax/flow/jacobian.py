@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.flow.adjoint import Scaled, log, normalize
-from rnnjax.scan import prepare, select, trajectory, vary_with
+from rnnjax.kernels.base import select, vary_with
+from rnnjax.scan import prepare, trajectory
 
 
 class JacobianNorms(NamedTuple):

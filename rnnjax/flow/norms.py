@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.flow.adjoint import Loss, Scaled, Step, add, backward, log_norms, normalize
-from rnnjax.scan import select
+from rnnjax.kernels.base import select
 
 
 class GradientNorms(NamedTuple):

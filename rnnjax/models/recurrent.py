@@ -61,7 +61,8 @@ class Recurrent(nnx.Module):
         mask: Bool[ArrayLike, "time *batch"] | None = None,
         resets: Bool[ArrayLike, "time *batch"] | None = None,
         reverse: bool = False,
-        kernel: Literal["auto", "scan", "parallel"] = "auto",
+        remat: int | Literal["sqrt"] | None = None,
+        kernel: str = "auto",
         deterministic: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
     ) -> tuple[Any, Float[Array, "time *batch output_size"]]:
@@ -81,6 +82,7 @@ class Recurrent(nnx.Module):
             batch_major=self.batch_major,
             key=key,
             deterministic=deterministic,
+            remat=remat,
             kernel=kernel,
         )
 

@@ -119,8 +119,11 @@ def test_a_cell_that_is_not_linear():
         ValueError, match=r'^kernel "parallel" needs a linear recurrence, and LSTM is none: use "scan"$'
     ):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="parallel")
-    with pytest.raises(ValueError, match=r"^kernel must be one of auto, scan, parallel, got 'fast'$"):
-        rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="fast")
+    with pytest.raises(
+        ValueError,
+        match=r"^unknown kernel 'paralel': did you mean 'parallel'\? Known: auto, scan, blocked, parallel, deer$",
+    ):
+        rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="paralel")
 
 
 def test_lru_starts_in_its_ring():

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, PartitionSpec
 import rnnjax
 from benchmarks.readme import described, parameter_formula
 from rnnjax import compose, flow
-from rnnjax.scan import select
+from rnnjax.kernels.base import select
 from tests import references
 from tests.support import normal_like, relative_error, slow_unless
 
