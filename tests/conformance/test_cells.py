@@ -57,6 +57,8 @@ every_cell = pytest.mark.parametrize(
 FAST = ("lstm", "gru-reset-before")
 SAME = {"rnn-relu", "rnn-identity", "rnn-logistic", "dropout", "recurrent-dropout", "weight-drop"}
 """Only other activations of a cell, and what is the cell itself in evaluation: not put through everything again."""
+SPREAD = (*FAST, "slstm", "lru", "lstm-conv", "stack", "bidirectional", "dilated", "learned-carry")
+"""One of each kind of carry."""
 every_cell_if_slow = pytest.mark.parametrize(
     "name", slow_unless(FAST, [name for name in [*rnnjax.CELLS, *COMPOSED] if name not in SAME])
 )
@@ -487,7 +489,7 @@ def check_spread(function, arguments, in_specs, out_specs):
     chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
 
 
-@every_cell_if_slow
+@pytest.mark.parametrize("name", slow_unless(FAST, SPREAD))
 @pytest.mark.usefixtures("x64")
 def test_batch_spread_over_devices(name):
     cell, params, xs, carry = draw(name)
@@ -500,8 +502,7 @@ def test_batch_spread_over_devices(name):
     check_spread(gradient, (params, xs, carry, LENGTHS), in_specs, WHOLE)
 
 
-# Without a sum over devices: on two cores, what waits in one can hold up what it waits for, forever.
-@every_cell_with_a_step_if_slow
+@pytest.mark.parametrize("name", slow_unless(FAST, [name for name in SPREAD if name in STEPS]))
 @pytest.mark.usefixtures("x64")
 def test_gradient_flow_spread_over_devices(name):
     cell, params, xs, _ = draw(name)
