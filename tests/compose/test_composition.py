@@ -72,6 +72,7 @@ def test_learned_carry_is_learned():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_a_stack_of_linear_recurrences_runs_in_parallel():
     cell = Stack((LRU(5), Residual(MinGRU(5)), LayerNorm(LRU(3)), LearnedCarry(MinGRU(4))))
     params, xs = draw(cell)

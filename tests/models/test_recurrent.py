@@ -148,6 +148,7 @@ def test_linen_takes_it_through_flaxs_own_bridge(xs):
     assert variables["params"]["weights"]["layers"][0]["w_x"].shape == (INPUTS, 20)
 
 
+@pytest.mark.slow
 def test_batch_norm_over_space_and_without_a_real_step():
     """Channels are normalised over batch, time and space; a batch of empty sequences changes no average."""
     cells = rnnjax.ConvLSTM(2, (3, 4)), rnnjax.ConvLSTM(2, (3, 4))
