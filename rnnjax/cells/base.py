@@ -208,9 +208,18 @@ class PointwiseCell(AffineCell[PointwiseParamsT, HasHiddenT]):
         """What the recurrent weights multiply: the hidden state unless the cell says otherwise."""
         return carry.h
 
+    @property
+    def is_damped(self) -> bool:
+        """Whether an error of the carry wears off, so that half-precision weights may round what they multiply."""
+        return True
+
+    def multiply(self, params: PointwiseParamsT, h: Float[Array, "*batch inputs"]) -> Float[Array, "*batch gates"]:
+        """h w_h."""
+        return matmul(h, params.w_h if self.is_damped else params.w_h.astype(h.dtype))
+
     def recur(self, params: PointwiseParamsT, carry: HasHiddenT) -> Float[Array, "*batch gates"]:
         """The product with the recurrent weights, `zh`."""
-        return matmul(self.recurrent_input(carry), params.w_h)
+        return self.multiply(params, self.recurrent_input(carry))
 
     @abc.abstractmethod
     def pointwise(

@@ -58,6 +58,10 @@ class Elman(PointwiseCell[ElmanParams, HiddenCarry]):
         if isinstance(self.activation, str):
             ACTIVATIONS[self.activation]
 
+    @property
+    def is_damped(self) -> bool:
+        return self.activation not in ("relu", "identity")
+
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> ElmanParams:
         return ElmanParams(*draw_weights(self, key, input_size, 1, dtype))
 

@@ -72,6 +72,10 @@ class LSTM1997(PointwiseCell[LSTM1997Params, LSTM1997Carry]):
     def blocks(self) -> int:
         return self.hidden_size // self.block_size
 
+    @property
+    def is_damped(self) -> bool:
+        return False
+
     def init(self, key: Array, input_size: int, dtype: Any = jnp.float32) -> LSTM1997Params:
         input_size = check_size("input_size", input_size)
         check_floating("dtype", dtype)

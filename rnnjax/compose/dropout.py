@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnjax.cells.around import Around
-from rnnjax.cells.base import Cell, PointwiseCell, matmul
+from rnnjax.cells.base import Cell, PointwiseCell
 from rnnjax.compose.base import Composite, Run, WithNoise, check_rate, draw_mask, drop
 
 
@@ -94,7 +94,7 @@ class RecurrentDropout(Around[Any, Any]):
 
     def advance(self, params: Any, carry: Any, z: WithNoise) -> Any:
         seen = drop(self.cell.recurrent_input(carry), z.own, self.rate)
-        return self.cell.pointwise(params, z.cell, matmul(seen, params.w_h), carry)
+        return self.cell.pointwise(params, z.cell, self.cell.multiply(params, seen), carry)
 
     def output(self, params: Any, carry: Any, z: WithNoise) -> Array:
         return self.cell.output(params, carry, z.cell)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
-from rnnjax.cells.base import Cell, PointwiseCell, matmul, output_dtype
+from rnnjax.cells.base import Cell, PointwiseCell, output_dtype
 from rnnjax.kernels.base import Stretch, cast, over_blocks, select, vary_with, widen
 
 
@@ -140,7 +140,7 @@ def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) ->
         else:
             _, d_zx = jax.jvp(cell.project, (params, x), (d_params, d_x))
         local = jax.vmap(lambda *point: jax.linearize(plan.pointwise, params, *point)[1])(products, before)
-        d_zh = matmul(cell.recurrent_input(before), d_params.w_h)
+        d_zh = cell.multiply(d_params, cell.recurrent_input(before))
         known = (d_zx + d_zh,) if plan.sums else (d_zx, d_zh)
 
         def step(d_carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -148,7 +148,7 @@ def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) ->
             d_carry = d_carry if border is None else select(border, d_fresh, d_carry)
             _, d_h = jax.jvp(cell.recurrent_input, (before,), (d_carry,))
             *first, last = known
-            d_products = (*first, last + matmul(d_h, params.w_h))
+            d_products = (*first, last + cell.multiply(params, d_h))
             d_carry = select(valid, local(d_params, d_products, d_carry), d_carry)
             return d_carry, d_carry
 

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import rnnjax
@@ -11,12 +12,6 @@ from tests.conformance.test_cells import make
 from tests.support import init, normal_like, relative_error, slow_unless
 
 TIME, BATCH, INPUTS, HIDDEN = 1000, 4, 8, 32
-
-UNDAMPED = ("rnn-identity", "irnn", "lstm-1997")
-"""Nothing in these wears an error off: the rounding of 1000 steps adds up, and more so on the way there and back.
-
-Outputs have three times the tolerance, gradients ten times; those in bfloat16 are off by 8 to 60 % and not tested.
-"""
 
 
 @pytest.mark.parametrize("name", slow_unless(("lstm",), [*rnnjax.CELLS, "stack", "bidirectional", "zoneout"]))
@@ -26,13 +21,16 @@ def test_outputs_and_gradients_after_1000_steps(name, dtype, tolerance):
     params = init(cell, INPUTS, dtype)
     xs = normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), dtype), 1)
 
+    # Of an output of 60, which has no damping, the sine would turn half a bit of bfloat16 into another sign.
+    cotangent = np.random.RandomState(2).standard_normal((TIME, BATCH, cell.output_size)).astype("float32")
+
     @partial(jax.jit, static_argnums=0)
     def outcome(width, params, xs):
         params, xs = jax.tree.map(lambda leaf: leaf.astype(width), (params, xs))
 
         def loss(params, xs):
             final, ys = rnnjax.unroll(cell, params, xs, deterministic=True)
-            return jnp.mean(jnp.sin(ys.astype(jnp.promote_types(width, jnp.float32)))), (final, ys)
+            return jnp.mean(ys * cotangent), (final, ys)
 
         gradients, results = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
         return *results, gradients
@@ -41,8 +39,5 @@ def test_outputs_and_gradients_after_1000_steps(name, dtype, tolerance):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(got[0]))
     with jax.enable_x64(True):
         want = outcome("float64", params, xs)
-    undamped = name in UNDAMPED
-    for part, other in zip(got[:2], want[:2], strict=True):
-        assert relative_error(part, other) < (3 * tolerance if undamped else tolerance)
-    if not undamped or dtype == "float32":
-        assert relative_error(got[2], want[2]) < (10 * tolerance if undamped else tolerance)
+    for part, other in zip(got, want, strict=True):
+        assert relative_error(part, other) < tolerance
