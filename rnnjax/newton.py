@@ -9,11 +9,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, output_dtype
-from rnnjax.checks import check_carry, check_flags
 from rnnjax.compose.base import Composite
 from rnnjax.kernels.base import select
 from rnnjax.kernels.deer import Convergence, Deer, solve
-from rnnjax.scan import prepare, within
+from rnnjax.scan import prepare, prepare_resets
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 Carry = TypeVar("Carry", bound=tuple[Any, ...])
@@ -57,13 +56,9 @@ def evaluate(
     if cell.is_random:
         raise ValueError(f"cell must not draw random numbers, and {name} does: use unroll")
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
-    time, batch_shape, dtype = len(xs), cell.leading_shape(xs)[1:], output_dtype(params, xs)
-    resets = check_flags("resets", resets, (time, *batch_shape))
-    if resets is not None and lengths is not None:
-        resets = resets & within(time, lengths, batch_shape)
-    fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
+    fresh, resets = prepare_resets(cell, params, xs, carry, lengths, resets)
     zs = cell.project(params, xs)
     carries, report = solve(cell, params, zs, carry, fresh, valid, resets, settings)
-    ys = cell.output(params, carries, zs).astype(dtype)
+    ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
     ys = select(valid, ys, jnp.zeros_like(ys))
     return jax.tree.map(lambda leaf: leaf[-1], carries), ys, report

@@ -102,16 +102,13 @@ def unroll(
     if batch_major:
         xs, mask, resets = time_first(cell, xs, mask, resets)
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
-    time, batch_shape, dtype = len(xs), cell.leading_shape(xs)[1:], output_dtype(params, xs)
-    resets = check_flags("resets", resets, (time, *batch_shape))
-    if resets is not None and lengths is not None:
-        resets = resets & within(time, lengths, batch_shape)
+    fresh, resets = prepare_resets(cell, params, xs, carry, lengths, resets)
+    time, batch_shape = len(xs), cell.leading_shape(xs)[1:]
     noise = None
     if cell.is_random and not deterministic:
         if key is None:
             raise ValueError("the cell draws random numbers: give key=... to train, or deterministic=True to evaluate")
         params, noise = _perturb(cell, key, params, xs)
-    fresh = carry if resets is None else check_carry(cell, cell.start(params, batch_shape, dtype), batch_shape, dtype)
     segment = math.isqrt(time - 1) + 1 if remat == "sqrt" else remat
     if segment is not None:
         segment = check_size("remat", segment)
@@ -322,6 +319,24 @@ def prepare(
     carry = cell.start(params, batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
     valid = real_steps(leading, lengths, mask)
     return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
+
+
+def prepare_resets(
+    cell: Cell[Params, Carry],
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    lengths: ArrayLike | None,
+    resets: ArrayLike | None,
+) -> tuple[Carry, Bool[Array, "time *batch"] | None]:
+    """The carry that a reset starts from, and the resets within the lengths; of what `prepare` returns."""
+    leading, dtype = cell.leading_shape(xs), output_dtype(params, xs)
+    resets = check_flags("resets", resets, leading)
+    if resets is None:
+        return carry, None
+    if lengths is not None:
+        resets = resets & within(len(xs), lengths, leading[1:])
+    return check_carry(cell, cell.start(params, leading[1:], dtype), leading[1:], dtype), resets
 
 
 def time_first(

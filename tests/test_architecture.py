@@ -20,7 +20,7 @@ ALLOWED = {
     "compose": {"registry", "cells", "checks"},
     "kernels": {"cells", "checks"},
     "scan": {"registry", "cells", "checks", "compose", "kernels"},
-    "newton": {"cells", "checks", "compose", "kernels", "scan"},
+    "newton": {"cells", "compose", "kernels", "scan"},
     "flow": {"cells", "kernels", "scan"},
     "learn": {"cells", "scan"},
     "tasks": {"registry", "checks"},
