@@ -1,17 +1,16 @@
 """The command line of the speed benchmark."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import environment
-from benchmarks.errors import Interrupted, UsageError
+from benchmarks.errors import UsageError
 from benchmarks.results import Results
+from benchmarks.run import open_results, progress_bar, saved_settings
 from benchmarks.speed.config import Config
 from benchmarks.speed.figures import draw
 from benchmarks.speed.measure import measure, peer_versions
@@ -21,7 +20,7 @@ from benchmarks.speed.report import print_tables
 
 def defaults(resume: Path | None = None, **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run."""
-    return {} if resume is None else Results.config(resume, [field.name for field in dataclasses.fields(Config)])
+    return {} if resume is None else saved_settings(resume, Config)
 
 
 def command(
@@ -50,20 +49,12 @@ def command(
     console = Console()
     config.check()
     start_jax(config.platform)
-    settings = dataclasses.asdict(config)
     here = environment.describe() | peer_versions(config)
-    results = Results.create(out, "speed", settings, here) if resume is None else Results.resume(resume, settings)
-    console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
-    try:
+    with open_results(console, "speed", config, here, out, resume) as results:
         measure_all(console, config, results, here)
         records = results.read()
         with console.status("Drawing the figure"):
             draw(records, config, results.folder)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"Interrupted; all finished records are in {results.folder}. "
-            f"Go on with: python -m benchmarks speed --resume {results.folder}"
-        ) from None
     print_tables(console, records, config)
 
 
@@ -88,15 +79,7 @@ def measure_all(console: Console, config: Config, results: Results, here: dict[s
     if records:
         finished = {(cell, str(shape)) for cell, shape in done}
         results.keep(record for record in records if (record["cell"], record["shape"]) in finished)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
+    with progress_bar(console) as progress:
         stages = len(config.columns) + config.repeats
         bar = progress.add_task("", total=stages * len(work), completed=stages * len(done))
         for cell, shape in work:
