@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
+from benchmarks.devices import use_devices
 from benchmarks.errors import UsageError
 from benchmarks.gradients import compare as comparison
 from benchmarks.gradients.config import Config
@@ -60,6 +61,7 @@ def command(
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     config.check()
+    use_devices(config.devices, config.seeds)
     if compare is not None:
         comparison.run(console, config, out)
         return

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
+from benchmarks.devices import use_devices
 from benchmarks.errors import UsageError
 from benchmarks.results import Results
 from benchmarks.run import open_results, progress_bar, saved_settings
@@ -48,7 +49,7 @@ def command(
     """
     console = Console()
     config.check()
-    start_jax(config.platform)
+    start_jax(config.platform, max(config.devices))
     here = environment.describe() | peer_versions(config)
     with open_results(console, "speed", config, here, out, resume) as results:
         measure_all(console, config, results, here)
@@ -58,12 +59,13 @@ def command(
     print_tables(console, records, config)
 
 
-def start_jax(platform: str) -> None:
-    """Starts JAX on a platform; a cache of compiled programs would hide what compiling takes."""
+def start_jax(platform: str, devices: int) -> None:
+    """Starts JAX on so many devices of a platform; a cache of compiled programs would hide what compiling takes."""
     jax.config.update("jax_enable_compilation_cache", False)
     if platform != "auto":
         jax.config.update("jax_platforms", platform)
     try:
+        use_devices(devices)
         found = jax.default_backend()
     except RuntimeError as error:
         raise UsageError(f"--platform: JAX cannot run here on {platform}: {error}") from None
