@@ -23,7 +23,7 @@ from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
 from rnnjax.kernels import blocked, deer, parallel
-from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, select, vary_with, widen
+from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, perturb, select, vary_with, widen
 from rnnjax.registry import Registry
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
@@ -46,6 +46,7 @@ def unroll(
     unroll: int = 1,
     remat: int | Literal["sqrt"] | None = None,
     kernel: str = "auto",
+    perturbations: Carry | None = None,
 ) -> tuple[Carry, Float[Array, "time *batch output_size"]]:
     """Runs a cell over a sequence, and equals this loop (with `reverse`, over `t` from the last step to the first):
 
@@ -87,6 +88,10 @@ def unroll(
             step (`rnnjax.newton.evaluate` has its settings, and says what happened).
             "auto": "blocked" where it pays (from 16 steps on, but not for a GRU and a batch of 32 or more); "parallel"
             where it can be, except on the CPU, where it is slower but for the smallest cells; else "scan".
+        perturbations: a carry of arrays `[time, batch, ...]` to add to the carry after every step, before its output
+            is taken. The gradient by zeros here is dL/dcarry_t for every t, from the backward pass that gives all
+            other gradients (`rnnjax.flow.gradient_norms` has a pass of its own, in which nothing underflows). For a
+            single cell, not for one made of several over time, and time-major with `batch_major` too.
 
     Returns:
         The final carry, and the outputs `[time, batch, output_size]`.
@@ -95,14 +100,15 @@ def unroll(
         TypeError: `xs`, `lengths`, `mask` or `resets` of the wrong kind (integer inputs want one-hot encoding or an
             embedding first).
         ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
-            kernel that does not exist or cannot run this cell, `remat` that is no number of steps, a random cell with
-            neither `key` nor `deterministic`.
+            kernel that does not exist or cannot run this cell, perturbations that do not fit, `remat` that is no
+            number of steps, a random cell with neither `key` nor `deterministic`.
     """
     KERNELS[kernel]  # a name that does not exist is an error before all others
     if batch_major:
         xs, mask, resets = time_first(cell, xs, mask, resets)
     xs, carry, valid = prepare(cell, params, xs, carry, lengths, mask)
     fresh, resets = prepare_resets(cell, params, xs, carry, lengths, resets)
+    check_perturbations(cell, perturbations, carry, len(xs), kernel)
     time, batch_shape = len(xs), cell.leading_shape(xs)[1:]
     noise = None
     if cell.is_random and not deterministic:
@@ -112,7 +118,7 @@ def unroll(
     segment = math.isqrt(time - 1) + 1 if remat == "sqrt" else remat
     if segment is not None:
         segment = check_size("remat", segment)
-    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel)
+    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel, perturbations)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
     return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys
 
@@ -138,6 +144,7 @@ class _OverTime:
     unroll: int
     segment: int | None
     kernel: str
+    perturbations: Any
 
     def __call__(
         self, cell: Cell[Any, Any], params: Any, xs: Array, slots: Any, noise: Any, *, reverse: bool = False
@@ -160,7 +167,7 @@ class _OverTime:
         borders = self.resets
         if borders is not None and self.reverse:
             borders = jnp.concatenate([borders[1:], jnp.zeros_like(borders[:1])])
-        return Stretch(self.valid, borders, self.reverse, self.unroll)
+        return Stretch(self.valid, borders, self.reverse, self.unroll, self.perturbations)
 
 
 def choose(
@@ -168,7 +175,7 @@ def choose(
 ) -> tuple[Any, Array]:
     """The kernel "auto": another kernel, by cell, time and platform."""
     inputs = cell, params, xs, noise, carry, fresh, stretch
-    if isinstance(cell, ParallelCell):
+    if isinstance(cell, ParallelCell) and stretch.perturbations is None:
         # Chosen when the program is compiled: only then is it known what for.
         sequential, at_once = (partial(kernel, *inputs) for kernel in (step_by_step, parallel.run))
         chosen: tuple[Any, Array] = lax.platform_dependent(cpu=sequential, default=at_once)
@@ -183,16 +190,16 @@ def step_by_step(
     dtype = output_dtype(params, xs)
     wide, dtypes = widen(params)
 
-    def body(carry: Any, inputs: tuple[Any, Any, Any]) -> tuple[Any, Array]:
-        z, valid, border = inputs
+    def body(carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Array]:
+        border, *rest = inputs
         carry = carry if border is None else select(border, fresh, carry)
-        return masked_step(cell, cast(wide, dtypes), dtype)(carry, (z, valid))
+        return masked_step(cell, cast(wide, dtypes), dtype)(carry, *rest)
 
     # A scan whose one iteration holds the whole sequence is inlined: no loop at all for a single step.
     return lax.scan(
         body,
         carry,
-        (cell.project_with(params, xs, noise), stretch.valid, stretch.borders),
+        (stretch.borders, cell.project_with(params, xs, noise), stretch.valid, stretch.perturbations),
         reverse=stretch.reverse,
         unroll=min(stretch.unroll, len(xs)) if len(xs) > 1 else True,
     )
@@ -214,11 +221,11 @@ def in_segments(
 
     @partial(jax.checkpoint, prevent_cse=False)
     def segment(wide: Any, fresh: Any, carry: Any, inputs: Any) -> tuple[Any, Array]:
-        (xs, noise, valid, borders), _ = inputs
-        part = stretch._replace(valid=valid, borders=borders)
+        (xs, noise, valid, borders, perturbations), _ = inputs
+        part = stretch._replace(valid=valid, borders=borders, perturbations=perturbations)
         return kernel(cell, cast(wide, dtypes), xs, noise, carry, fresh, part)
 
-    inputs = xs, noise, stretch.valid, stretch.borders
+    inputs = xs, noise, stretch.valid, stretch.borders, stretch.perturbations
     return over_blocks(partial(segment, wide, fresh), carry, inputs, size, reverse=stretch.reverse)
 
 
@@ -255,21 +262,21 @@ def trajectory(
     step = masked_step(cell, params, output_dtype(params, xs))
 
     def body(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, tuple[Carry, Array]]:
-        new, y = step(carry, inputs)
+        new, y = step(carry, *inputs)
         return new, (carry, y)
 
     final, (before, ys) = lax.scan(body, carry, (zs, valid))
     return final, ys, Trajectory(xs, zs, before, valid)
 
 
-def masked_step(
-    cell: Cell[Params, Carry], params: Params, dtype: Any
-) -> Callable[[Carry, tuple[Any, Any]], tuple[Carry, Array]]:
-    """The step that a scan makes, `(carry, (z, valid)) -> (carry, y)`: padding leaves the carry and gives zeros."""
+def masked_step(cell: Cell[Params, Carry], params: Params, dtype: Any) -> Callable[..., tuple[Carry, Array]]:
+    """The step that a scan makes, `(carry, z, valid, perturbation=None) -> (carry, y)`.
 
-    def step(carry: Carry, inputs: tuple[Any, Any]) -> tuple[Carry, Array]:
-        z, valid = inputs
-        new = cell.advance(params, carry, z)
+    Padding leaves the carry and gives zeros.
+    """
+
+    def step(carry: Carry, z: Any, valid: Any, perturbation: Any = None) -> tuple[Carry, Array]:
+        new = perturb(cell.advance(params, carry, z), perturbation)
         y = cell.output(params, new, z).astype(dtype)
         return select(valid, new, carry), select(valid, y, jnp.zeros_like(y))
 
@@ -337,6 +344,20 @@ def prepare_resets(
     if lengths is not None:
         resets = resets & within(len(xs), lengths, leading[1:])
     return check_carry(cell, cell.start(params, leading[1:], dtype), leading[1:], dtype), resets
+
+
+def check_perturbations(cell: Cell[Any, Any], perturbations: Any, carry: Any, time: int, kernel: str) -> None:
+    """They are those of a single cell, and of the carry's shapes with the time in front; the kernel takes them."""
+    if perturbations is None:
+        return
+    if KERNELS[kernel] not in (choose, step_by_step, blocked.run):
+        raise ValueError(f'perturbations need the steps one by one: use kernel "scan" or "blocked", not {kernel!r}')
+    if isinstance(cell, Composite):
+        raise ValueError(f"perturbations are for one cell over time, and {type(cell).__name__} is made of others")
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (perturbations, carry)]
+    expected = jax.tree.map(lambda leaf: (time, *leaf.shape), carry)
+    if shapes[0] != expected:
+        raise ValueError(f"perturbations must have the shapes {expected}, got {shapes[0]}")
 
 
 def time_first(

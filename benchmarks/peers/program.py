@@ -15,6 +15,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import rnnjax
 
+SHARED_CELLS = ("rnn", "lstm", "gru")
+"""The cells that other libraries have too."""
+
 
 class Unsupported(Exception):
     """A library cannot do this work, by no fault of its installation: one line that says why."""
@@ -37,8 +40,8 @@ class Results(NamedTuple):
     """Outputs and gradients, with the names and the layout of rnnjax."""
 
     ys: np.ndarray
-    w_x: np.ndarray
-    w_h: np.ndarray
+    weights: np.ndarray
+    """The gradients of the weights, one after the other: `compared` says of which."""
     xs: np.ndarray
 
 
@@ -62,6 +65,12 @@ def clock(routine: Routine, calls: int = 1) -> float:
     return (time.perf_counter() - started) / calls
 
 
+def compared(name: str, gradients: Any) -> np.ndarray:
+    """Of a cell that other libraries have, those of the matrices: biases are not the same everywhere. Else of all."""
+    leaves = (gradients.w_x, gradients.w_h) if name in SHARED_CELLS else jax.tree.leaves(gradients)
+    return np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in leaves])
+
+
 def cell_of(name: str, params: Any) -> rnnjax.Cell[Any, Any]:
     """Our cell that goes with the parameters."""
     return rnnjax.CELLS[name](params.w_h.shape[0])
@@ -74,11 +83,11 @@ class JaxNetwork(NamedTuple):
     """All outputs, from the weights and the inputs."""
     weights: Any
     to_ours: Callable[[Any], Any]
-    """Finds `w_x` and `w_h` in a pytree like the weights."""
+    """Our parameters from a pytree like the weights; of other libraries' at least `w_x` and `w_h`."""
     batch_major: bool = False
     """Inputs and outputs are `[batch, time, ...]`, put so before the clock runs."""
 
-    def program(self, xs: np.ndarray, devices: int = 1) -> Program:
+    def program(self, name: str, xs: np.ndarray, devices: int = 1) -> Program:
         """Spread over several devices, each has a part of the batch, and the gradients of the weights are summed."""
 
         def order(array: Any) -> Any:
@@ -92,9 +101,8 @@ class JaxNetwork(NamedTuple):
             return (lax.psum(g_weights, "batch"), g_xs) if devices > 1 else (g_weights, g_xs)
 
         def read(ys: Array, gradients: tuple[Any, Array]) -> Results:
-            found = self.to_ours(gradients[0])
-            ours = order(ys), found.w_x, found.w_h, order(gradients[1])
-            return Results(*(np.asarray(leaf, np.float32) for leaf in ours))
+            outputs, g_xs = (np.asarray(order(array), np.float32) for array in (ys, gradients[1]))
+            return Results(outputs, compared(name, self.to_ours(gradients[0])), g_xs)
 
         local = jax.local_devices()[:devices]
         mesh = jax.make_mesh((devices,), ("batch",), devices=local, axis_types=(AxisType.Auto,))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.devices import cores
-from benchmarks.peers.program import Program, Results, Routine, Unsupported, cell_of, clock
+from benchmarks.peers.program import Program, Results, Routine, Unsupported, cell_of, clock, compared
 from rnnjax.interop import from_torch, to_torch
 
 
@@ -52,7 +52,7 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
     def read(ys: torch.Tensor, gradients: tuple[torch.Tensor, ...]) -> Results:
         outputs, *found, g_xs = (tensor.float().cpu().numpy() for tensor in (ys, *gradients))
         ours = from_torch(cell, dict(zip(weights, found, strict=True)))
-        return Results(outputs, np.asarray(ours.w_x), np.asarray(ours.w_h), g_xs)
+        return Results(outputs, compared(name, ours), g_xs)
 
     return Program(routine(forward, device), routine(step, device), read)
 

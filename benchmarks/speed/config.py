@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 from benchmarks.errors import UsageError
 from benchmarks.options import Int, check_known, check_least, check_several
 from benchmarks.peers import PEERS
+from benchmarks.peers.program import SHARED_CELLS
+from rnnjax import CELLS
 from rnnjax.registry import Registry
 from rnnjax.scan import KERNELS
 
-CELLS: Registry[str] = Registry("cell of this benchmark", {name: name for name in ("rnn", "lstm", "gru")})
 LIBRARIES: Registry[str] = Registry("library", {name: name for name in ("rnnjax", *PEERS)})
 
 
@@ -59,8 +60,8 @@ def parse_remat(text: str) -> int | Literal["sqrt"] | None:
 class Config:
     """Settings of a run."""
 
-    cells: tuple[str, ...] = ("rnn", "lstm", "gru")
-    """Cells to time: rnn, lstm, gru."""
+    cells: tuple[str, ...] = SHARED_CELLS
+    """Cells to time, by their names in rnnjax.CELLS; other libraries have rnn, lstm and gru."""
     shapes: tuple[str, ...] = ("100x32x128", "100x64x256", "100x64x512", "1000x32x128", "35x20x650", "200x1x128")
     """Sizes of the work, each TIMExBATCHxHIDDEN, with as many inputs as hidden units."""
     libraries: tuple[str, ...] = tuple(LIBRARIES)

@@ -18,7 +18,7 @@ from jax import Array
 
 import rnnjax
 from benchmarks.peers import PEERS
-from benchmarks.peers.program import JaxNetwork, Program, Results, Routine, Unsupported, cell_of, clock
+from benchmarks.peers.program import JaxNetwork, Program, Results, Routine, Unsupported, clock
 from benchmarks.speed.config import Column, Config, Shape
 
 ROUTINES = ("forward", "step")
@@ -105,21 +105,21 @@ def make_program(column: Column, name: str, params: Any, xs: np.ndarray) -> Prog
     if column.library == "rnnjax":
         return ours(column, name, params, xs)
     adapter = load(column.library)
-    if name in adapter.LACKS:
-        raise Unsupported(adapter.LACKS[name])
+    if name not in adapter.CELLS:
+        raise Unsupported(adapter.LACKS.get(name, "has no such cell"))
     made: Program | JaxNetwork = adapter.make(name, params, xs)
-    return made.program(xs, column.devices) if isinstance(made, JaxNetwork) else made
+    return made.program(name, xs, column.devices) if isinstance(made, JaxNetwork) else made
 
 
 def ours(column: Column, name: str, params: Any, xs: np.ndarray) -> Program:
     """The program of rnnjax."""
-    cell = cell_of(name, params)
+    cell = rnnjax.CELLS[name](xs.shape[-1])
 
     def apply(params: Any, xs: Array) -> Array:
         return rnnjax.unroll(cell, params, xs, kernel=column.kernel, remat=column.remat)[1]
 
     try:
-        return JaxNetwork(apply, params, lambda gradients: gradients).program(xs, column.devices)
+        return JaxNetwork(apply, params, lambda gradients: gradients).program(name, xs, column.devices)
     except ValueError as error:  # a kernel that cannot run this cell
         raise Unsupported(str(error)) from None
 

@@ -29,6 +29,8 @@ class Stretch(NamedTuple):
     """From the last step to the first."""
     unroll: int
     """How many steps one iteration of the compiled loop holds."""
+    perturbations: Any = None
+    """A carry of arrays `[time, *batch, ...]`: what is added to the carry after every step. None: nothing."""
 
 
 def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
@@ -40,6 +42,13 @@ def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
         return jnp.where(valid.reshape(valid.shape + (1,) * (old.ndim - valid.ndim)), new, old)
 
     return jax.tree.map(choose, new, old)
+
+
+def perturb(carry: T, perturbation: Any) -> T:
+    """The carry with a step's perturbation, in its own dtype."""
+    if perturbation is None:
+        return carry
+    return jax.tree.map(lambda leaf, added: leaf + added.astype(leaf.dtype), carry, perturbation)
 
 
 def all_at_once(

@@ -22,7 +22,7 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from rnnjax.cells.base import Cell, PointwiseCell, output_dtype
-from rnnjax.kernels.base import Stretch, cast, over_blocks, select, vary_with, widen
+from rnnjax.kernels.base import Stretch, cast, over_blocks, perturb, select, vary_with, widen
 
 
 def run(
@@ -36,7 +36,8 @@ def run(
     sums = reads_only_the_sum(cell, params, _z(cell, params, xs), carry)
     plan = Plan(cell, stretch.reverse, stretch.unroll, block_size(len(xs)), sums, dtypes)
     wide, fresh = vary_with((wide, fresh), (xs, carry))
-    carry, carries = recurrence(plan, wide, xs, carry, fresh, stretch.valid, stretch.borders)
+    every_step = xs, stretch.perturbations, stretch.valid, stretch.borders
+    carry, carries = recurrence(plan, wide, carry, fresh, *every_step)
     ys = cell.output(params, carries, cell.project(params, xs)).astype(dtype)
     return carry, select(stretch.valid, ys, jnp.zeros_like(ys))
 
@@ -93,48 +94,53 @@ def block_size(time: int) -> int:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def recurrence(plan: Plan, params: Any, xs: Array, carry: Any, fresh: Any, valid: Any, borders: Any) -> tuple[Any, Any]:
+def recurrence(
+    plan: Plan, params: Any, carry: Any, fresh: Any, xs: Array, perturbations: Any, valid: Any, borders: Any
+) -> tuple[Any, Any]:
     """The carry at the end of the run, and those after every step."""
-    return forward(plan, params, xs, carry, fresh, valid, borders)[:2]
+    return forward(plan, params, carry, fresh, xs, perturbations, valid, borders)[:2]
 
 
 def forward(
-    plan: Plan, params: Any, xs: Array, carry: Any, fresh: Any, valid: Any, borders: Any
+    plan: Plan, params: Any, carry: Any, fresh: Any, xs: Array, perturbations: Any, valid: Any, borders: Any
 ) -> tuple[Any, Any, tuple[Array, ...]]:
     """The same, and zx and zh of every step, or their sum."""
     cell, params = plan.cell, cast(params, plan.dtypes)
 
     def block(carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        (x, valid, borders), _ = inputs
+        (x, *rest), _ = inputs
         zx = cell.project(params, x)
 
         def step(carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-            zx, valid, border = inputs
+            zx, perturbation, valid, border = inputs
             carry = carry if border is None else select(border, fresh, carry)
             zh = cell.recur(params, carry)
             products = (zx + zh,) if plan.sums else (zx, zh)
-            carry = select(valid, plan.pointwise(params, products, carry), carry)
+            new = perturb(plan.pointwise(params, products, carry), perturbation)
+            carry = select(valid, new, carry)
             return carry, (carry, products)
 
-        return lax.scan(step, carry, (zx, valid, borders), reverse=plan.reverse, unroll=plan.unroll)
+        return lax.scan(step, carry, (zx, *rest), reverse=plan.reverse, unroll=plan.unroll)
 
-    carry, (carries, products) = over_blocks(block, carry, (xs, valid, borders), plan.block, reverse=plan.reverse)
+    inputs = xs, perturbations, valid, borders
+    carry, (carries, products) = over_blocks(block, carry, inputs, plan.block, reverse=plan.reverse)
     return carry, carries, products
 
 
 @partial(recurrence.defjvp, symbolic_zeros=True)
 def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     """The rule in the module's docstring."""
-    wide, xs, carry, fresh, valid, borders = primals
+    wide, carry, fresh, xs, _, valid, borders = primals
     cell, params = plan.cell, cast(wide, plan.dtypes)
     final, carries, products = forward(plan, *primals)
-    d_params, d_carry, d_fresh = jax.tree.map(_instantiate, tangents[0:1] + tangents[2:4], (wide, carry, fresh))
-    d_params, d_xs = cast(d_params, plan.dtypes), None if isinstance(tangents[1], SymbolicZero) else tangents[1]
+    d_params, d_carry, d_fresh = jax.tree.map(_instantiate, tangents[:3], (wide, carry, fresh))
+    d_params = cast(d_params, plan.dtypes)
+    d_xs, d_added = map(_unless_zero, tangents[3:5], primals[3:5])
 
     # The backward pass keeps what is an argument of the checkpoint, and computes all else again.
     @partial(jax.checkpoint, prevent_cse=False)
     def block(d_params: Any, d_fresh: Any, d_carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        (x, d_x, carries, products, valid, borders), start = inputs
+        (x, d_x, d_added, carries, products, valid, borders), start = inputs
         before = _before(plan, start, carries)
         before = before if borders is None else select(borders, fresh, before)
         if d_x is None:
@@ -146,18 +152,19 @@ def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) ->
         known = (d_zx + d_zh,) if plan.sums else (d_zx, d_zh)
 
         def step(d_carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-            local, known, before, valid, border = inputs
+            local, known, d_perturbation, before, valid, border = inputs
             d_carry = d_carry if border is None else select(border, d_fresh, d_carry)
             _, d_h = jax.jvp(cell.recurrent_input, (before,), (d_carry,))
             *first, last = known
             d_products = (*first, last + cell.multiply(params, d_h))
-            d_carry = select(valid, local(d_params, d_products, d_carry), d_carry)
+            d_new = perturb(local(d_params, d_products, d_carry), d_perturbation)
+            d_carry = select(valid, d_new, d_carry)
             return d_carry, d_carry
 
-        steps = local, known, before, valid, borders
+        steps = local, known, d_added, before, valid, borders
         return lax.scan(step, d_carry, steps, reverse=plan.reverse, unroll=plan.unroll)
 
-    inputs = xs, d_xs, carries, products, valid, borders
+    inputs = xs, d_xs, d_added, carries, products, valid, borders
     starts = _starts(plan, carry, carries)
     body = partial(block, d_params, d_fresh)
     d_final, d_carries = over_blocks(body, d_carry, inputs, plan.block, reverse=plan.reverse, starts=starts)
@@ -180,6 +187,13 @@ def _before(plan: Plan, start: Any, carries: Any) -> Any:
     if plan.reverse:
         return jax.tree.map(lambda leaf, all_: jnp.concatenate([all_[1:], leaf[None]]), start, carries)
     return jax.tree.map(lambda leaf, all_: jnp.concatenate([leaf[None], all_[:-1]]), start, carries)
+
+
+def _unless_zero(tangents: Any, primals: Any) -> Any:
+    """None if all tangents are zero, and there is nothing to read."""
+    if all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(tangents)):
+        return None
+    return jax.tree.map(_instantiate, tangents, primals)
 
 
 def _instantiate(tangent: Any, primal: Array) -> Array:

@@ -65,6 +65,15 @@ every_cell_if_slow = pytest.mark.parametrize(
 every_cell_with_a_step_if_slow = pytest.mark.parametrize(
     "name", slow_unless(FAST, [name for name in STEPS if name not in SAME])
 )
+every_cell_with_lengths_if_slow = pytest.mark.parametrize(
+    ("name", "lengths"),
+    [pytest.param(name, None, id=f"{name}-whole") for name in FAST]
+    + [
+        pytest.param(name, LENGTHS, id=f"{name}-lengths", marks=() if name in FAST else pytest.mark.slow)
+        for name in STEPS
+        if name not in SAME
+    ],
+)
 
 
 def make(name, size=HIDDEN):
@@ -402,9 +411,8 @@ def over_time(tree, copies):
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (copies, *leaf.shape)), tree)
 
 
-@every_cell_with_a_step_if_slow
+@every_cell_with_lengths_if_slow
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
     cell, params, xs, carry = draw(name)
     final, ys = jax.eval_shape(partial(run, cell), params, xs, carry)
@@ -441,9 +449,8 @@ def test_gradient_norms_are_those_of_a_python_loop(name, lengths):
     chex.assert_trees_all_close(of_params, want, rtol=1e-10)
 
 
-@every_cell_with_a_step_if_slow
+@every_cell_with_lengths_if_slow
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_jacobian_norms_are_those_of_a_python_loop(name, lengths):
     cell, params, xs, carry = draw(name)
 
