@@ -61,24 +61,29 @@ class Task(abc.ABC):
         """Draws `batch_size` sequences."""
 
     @abc.abstractmethod
+    def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
+        """The loss of single steps, one or many."""
+
     def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
-        """The loss of every sequence."""
+        """The loss of every sequence: that of its steps, weighted."""
+        return (batch.weights * self.step_loss(outputs, batch.targets)).sum(0)
 
 
 class RegressionTask(Task):
     """A task scored by the mean of squared errors."""
 
-    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
-        """(output - target)^2, at the steps that have a target."""
-        return (batch.weights * jnp.square(outputs - batch.targets).mean(-1)).sum(0)
+    def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
+        """(output - target)^2, the mean over the outputs."""
+        return jnp.square(outputs - targets).mean(-1)
 
 
 class ClassificationTask(Task):
     """A task scored by cross-entropy, in nats."""
 
-    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
-        """-ln softmax(outputs)[target], at the steps that have a target."""
-        return (batch.weights * optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)).sum(0)
+    def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
+        """-ln softmax(outputs)[target]."""
+        losses: Array = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        return losses
 
 
 def at_end(lengths: Int[Array, "batch"], time: int) -> Float[Array, "time batch"]:
