@@ -61,7 +61,7 @@ class SnAp1(ForwardAlgorithm):
         # States whose parameters do not overlap are differentiated together: in one pass for an RNN, two for an LSTM.
         _, pull = jax.vjp(lambda params: advance(params, flat), params)
         together = jax.vmap(lambda group: ravel_pytree(pull(group)[0])[0])(jnp.asarray(pattern.groups, flat.dtype))
-        immediate = together[pattern.group_of[pattern.places], np.arange(len(own))[:, None]]
+        immediate = together[pattern.group_of[pattern.places], np.arange(len(own), dtype=np.int32)[:, None]]
         jacobian = jax.jacrev(advance, argnums=1)(params, flat)
         kept = jacobian[pattern.places[:, :, None], pattern.places[:, None, :]]
         memory = jnp.where(pattern.real, jnp.einsum("pij,pj->pi", kept, memory) + immediate, 0)
@@ -98,7 +98,7 @@ def _pattern(cell: Cell[Any, Any], input_size: int) -> Pattern:
             taken.append(np.zeros_like(reached))
         taken[index] |= reached
     groups = [group_of == index for index in range(len(taken))]
-    return Pattern(places, real, np.array(groups), group_of)
+    return Pattern(places.astype(np.int32), real, np.array(groups), group_of.astype(np.int32))
 
 
 def _nonzero(cell: Cell[Any, Any], input_size: int) -> Bool[Array, "carry params"]:

@@ -8,10 +8,11 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from rnnjax.checks import check_size
 
@@ -61,6 +62,10 @@ class Task(abc.ABC):
         """Draws `batch_size` sequences."""
 
     @abc.abstractmethod
+    def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
+        """Whether every sequence is answered right, by the published criterion: at all steps that have a target."""
+
+    @abc.abstractmethod
     def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
         """The loss of single steps, one or many."""
 
@@ -70,7 +75,14 @@ class Task(abc.ABC):
 
 
 class RegressionTask(Task):
-    """A task scored by the mean of squared errors."""
+    """A task scored by the mean of squared errors; right is what is nearer than `tolerance`."""
+
+    tolerance: ClassVar[float]
+
+    def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
+        """All errors |output - target| below `tolerance`."""
+        near = (jnp.abs(outputs - batch.targets) < self.tolerance).all(-1)
+        return (near | (batch.weights == 0)).all(0)
 
     def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
         """(output - target)^2, the mean over the outputs."""
@@ -78,7 +90,11 @@ class RegressionTask(Task):
 
 
 class ClassificationTask(Task):
-    """A task scored by cross-entropy, in nats."""
+    """A task scored by cross-entropy, in nats; right is the class with the largest output."""
+
+    def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
+        """The largest output is that of the target."""
+        return ((outputs.argmax(-1) == batch.targets) | (batch.weights == 0)).all(0)
 
     def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
         """-ln softmax(outputs)[target]."""
@@ -89,3 +105,13 @@ class ClassificationTask(Task):
 def at_end(lengths: Int[Array, "batch"], time: int) -> Float[Array, "time batch"]:
     """Weights of 1 at the last real step of every sequence."""
     return (jnp.arange(time)[:, None] == lengths - 1).astype(jnp.float32)
+
+
+def sequences(
+    symbols: Int[Array, "time batch"], classes: int, targets: Int[Array, "*time batch"], lengths: Int[Array, "batch"]
+) -> Batch:
+    """Symbols one-hot over `classes`, with one class a sequence due at its last step."""
+    time = len(symbols)
+    real = jnp.arange(time)[:, None] < lengths
+    inputs = jnp.where(real[..., None], jax.nn.one_hot(symbols, classes), 0)
+    return Batch(inputs, jnp.broadcast_to(targets, symbols.shape), at_end(lengths, time), lengths)
