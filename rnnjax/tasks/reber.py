@@ -96,7 +96,7 @@ class _Reber(ClassificationTask):
 
     def _strings(self, heads: Bool[Array, "time batch nodes"]) -> Int[Array, "time batch"]:
         """Symbols, from a choice between two for every node and step."""
-        chosen = jnp.where(heads, *(jnp.asarray(CHOICES[:, side]) for side in (0, 1)))
+        chosen = jnp.where(heads, jnp.asarray(CHOICES[:, 0]), jnp.asarray(CHOICES[:, 1]))
         follow = jnp.asarray(NEXT)[jnp.arange(NODES), chosen]
         if self.continual:
             follow = jnp.where(follow == NODES - 1, 0, follow)
