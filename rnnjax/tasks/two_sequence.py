@@ -19,7 +19,7 @@ class _TwoSequence(RegressionTask):
     informative: int = 3
     """N."""
 
-    min_length: ClassVar[int] = 2
+    min_length: ClassVar[int] = 4
     input_size: ClassVar[int] = 1
     output_size: ClassVar[int] = 1
     tolerance: ClassVar[float] = 0.2
