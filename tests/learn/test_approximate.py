@@ -58,6 +58,7 @@ def test_truncated_bptt_goes_on_between_calls():
     assert relative_error(total, learn(algorithm, case).gradients) < 1e-12
 
 
+@pytest.mark.slow
 def test_one_step_is_truncated_after_one_step():
     case = Case(network(rnnjax.GRU(3)))
     assert relative_error(learn(OneStep(), case)[:2], cut(case, lambda t: t)) < 1e-12
@@ -208,6 +209,7 @@ def test_bias_of_truncation_is_the_closed_form():
 # --- guessing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_step_of_gradient_descent_goes_to_the_guess():
     case = Case(network(rnnjax.Elman(50)))
     result = learn(WeightGuessing(2.0), case)

@@ -28,6 +28,7 @@ def make(name):
     return network(rnnjax.CELLS[name](3) if name in rnnjax.CELLS else COMPOSED[name]())
 
 
+@pytest.mark.slow
 def test_bptt_is_the_gradient_of_a_python_loop():
     case = Case(network(rnnjax.Elman(3)))
 
@@ -66,7 +67,8 @@ def test_rtrl_keeps_no_blocks_that_are_zero():
     assert upper == [(BATCH, 3, *shape) for shape in shapes[:6]] + [None] * 2
 
 
-@pytest.mark.parametrize("name", slow_unless(("min-gru",), ("min-gru", "min-lstm")))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["min-gru", "min-lstm"])
 def test_snap_is_exact_where_units_do_not_see_each_other(name):
     case = Case(make(name))
     got, want = (learn(algorithm, case, lengths=LENGTHS, resets=RESETS) for algorithm in (SnAp1(), BPTT()))
@@ -83,7 +85,8 @@ def test_nothing_is_clipped_below_the_limit():
     assert relative_error(got.carry.carry, want.carry) < 1e-13
 
 
-@pytest.mark.parametrize("algorithm", [pytest.param(BPTT(), marks=pytest.mark.slow), RTRL()], ids=["bptt", "rtrl"])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [BPTT(), RTRL()], ids=["bptt", "rtrl"])
 def test_pieces_of_a_sequence(algorithm):
     """BPTT stops at the edge of a call, and RTRL goes on: its gradients add up to those of the whole."""
     case = Case(network(rnnjax.LSTM(3)), time=2 * TIME)
