@@ -88,17 +88,16 @@ def _pattern(cell: Cell[Any, Any], input_size: int) -> Pattern:
     entries = max(1, nonzero.sum(0).max())
     real = np.arange(entries) < nonzero.sum(0)[:, None]
     places = np.where(real, np.argsort(~nonzero, axis=0, kind="stable")[:entries].T, 0)
-    groups: list[np.ndarray] = []  # greedily: each state joins the first group it has nothing in common with
-    group_of = np.zeros(len(nonzero), int)
-    taken: list[np.ndarray] = []
+    group_of = np.zeros(len(nonzero), np.int32)
+    taken: list[np.ndarray] = []  # greedily: each state joins the first group it has nothing in common with
     for state, reached in enumerate(nonzero):
         free = (index for index, used in enumerate(taken) if not np.any(used & reached))
         group_of[state] = index = next(free, len(taken))
         if index == len(taken):
             taken.append(np.zeros_like(reached))
         taken[index] |= reached
-    groups = [group_of == index for index in range(len(taken))]
-    return Pattern(places.astype(np.int32), real, np.array(groups), group_of.astype(np.int32))
+    groups = group_of == np.arange(len(taken))[:, None]
+    return Pattern(places.astype(np.int32), real, groups, group_of)
 
 
 def _nonzero(cell: Cell[Any, Any], input_size: int) -> Bool[Array, "carry params"]:
