@@ -1,6 +1,6 @@
 """Recurrent neural networks in JAX, as pure functions, and instruments that show what they remember."""
 
-from rnnjax import cells, compose, flow, initializers, interop, models, tasks, train
+from rnnjax import cells, compose, flow, initializers, interop, learn, models, tasks, train
 from rnnjax.cells import *  # noqa: F403 - all of its __all__: a new cell has no third place here
 from rnnjax.compose import *  # noqa: F403 - the same for compositions
 from rnnjax.scan import unroll
@@ -14,6 +14,7 @@ __all__ = [
     "flow",
     "initializers",
     "interop",
+    "learn",
     "models",
     "tasks",
     "train",

@@ -29,6 +29,13 @@ def check_size(name: str, value: Any, least: int = 1) -> int:
     raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
+def check_positive(name: str, value: Any) -> float:
+    """`value` as a float, if it is a number above zero."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and 0 < value < np.inf:
+        return float(value)
+    raise ValueError(f"{name} must be a number above 0, got {value!r}")
+
+
 def check_floating(name: str, dtype: Any, hint: str = "") -> None:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got {jnp.dtype(dtype)}{hint}")

@@ -194,6 +194,14 @@ def layer_norm(inner):
     return step
 
 
+def readout(inner):
+    def step(params, carry, x):
+        carry, y = inner(params.cell, carry, x)
+        return carry, y @ params.w + params.b
+
+    return step
+
+
 def zoneout(inner, rates):
     """In evaluation; the output of the inner cell is its h."""
 

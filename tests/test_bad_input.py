@@ -129,7 +129,7 @@ def test_initialisation():
     for initializer in rnnjax.initializers.Glorot(), rnnjax.initializers.Identity():
         cell = rnnjax.LSTM(4, bias_init=initializer)
         check(ValueError, r".* is for matrices, got shape \(4,\): not for biases", cell.init, jax.random.key(0), 3)
-    check(ValueError, "output_size must be an integer of at least 1, got 0", rnnjax.models.Readout, CELL, 0)
+    check(ValueError, "size must be an integer of at least 1, got 0", rnnjax.Readout, CELL, 0)
 
 
 def test_clipping():

@@ -21,8 +21,7 @@ from jaxtyping import Float
 
 from benchmarks.devices import SEEDS, over_seeds
 from benchmarks.gradients.config import Config
-from rnnjax import flow
-from rnnjax.models import Readout
+from rnnjax import Readout, flow, unroll
 from rnnjax.tasks import Batch, Task
 from rnnjax.train import clipped_adam, clipping_norms
 
@@ -127,7 +126,8 @@ class Experiment:
         optimizer = self.optimizer(learner.max_norm)
 
         def loss(params: Any, batch: Batch) -> Array:
-            return self.task.loss(self.model.apply(params, batch.inputs, batch.lengths), batch).mean()
+            _, outputs = unroll(self.model, params, batch.inputs, lengths=batch.lengths)
+            return self.task.loss(outputs, batch).mean()
 
         def step(learner: Learner, batch: Batch) -> tuple[Learner, History]:
             value, gradient = jax.value_and_grad(loss)(learner.params, batch)

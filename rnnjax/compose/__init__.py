@@ -9,6 +9,7 @@ from rnnjax.compose.dilated import Dilated, DilatedCarry
 from rnnjax.compose.dropout import Dropout, RecurrentDropout, WeightDrop
 from rnnjax.compose.layer_norm import LayerNorm, LayerNormOutputParams
 from rnnjax.compose.learned_carry import LearnedCarry, LearnedCarryParams
+from rnnjax.compose.readout import Readout, ReadoutParams
 from rnnjax.compose.residual import Residual
 from rnnjax.compose.stack import Stack, StackCarry, StackParams
 from rnnjax.compose.zoneout import Zoneout
@@ -27,6 +28,7 @@ COMPOSITIONS: Registry[type[Cell[Any, Any]]] = Registry(
         "zoneout": Zoneout,
         "dilated": Dilated,
         "learned-carry": LearnedCarry,
+        "readout": Readout,
     },
 )
 
@@ -43,6 +45,8 @@ __all__ = [
     "LayerNormOutputParams",
     "LearnedCarry",
     "LearnedCarryParams",
+    "Readout",
+    "ReadoutParams",
     "RecurrentDropout",
     "Residual",
     "Stack",

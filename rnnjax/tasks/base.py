@@ -8,10 +8,11 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from rnnjax.checks import check_size
 
@@ -61,26 +62,56 @@ class Task(abc.ABC):
         """Draws `batch_size` sequences."""
 
     @abc.abstractmethod
+    def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
+        """Whether every sequence is answered right, by the published criterion: at all steps that have a target."""
+
+    @abc.abstractmethod
+    def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
+        """The loss of single steps, one or many."""
+
     def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
-        """The loss of every sequence."""
+        """The loss of every sequence: that of its steps, weighted."""
+        return (batch.weights * self.step_loss(outputs, batch.targets)).sum(0)
 
 
 class RegressionTask(Task):
-    """A task scored by the mean of squared errors."""
+    """A task scored by the mean of squared errors; right is what is nearer than `tolerance`."""
 
-    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
-        """(output - target)^2, at the steps that have a target."""
-        return (batch.weights * jnp.square(outputs - batch.targets).mean(-1)).sum(0)
+    tolerance: ClassVar[float]
+
+    def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
+        """All errors |output - target| below `tolerance`."""
+        near = (jnp.abs(outputs - batch.targets) < self.tolerance).all(-1)
+        return (near | (batch.weights == 0)).all(0)
+
+    def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
+        """(output - target)^2, the mean over the outputs."""
+        return jnp.square(outputs - targets).mean(-1)
 
 
 class ClassificationTask(Task):
-    """A task scored by cross-entropy, in nats."""
+    """A task scored by cross-entropy, in nats; right is the class with the largest output."""
 
-    def loss(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Float[Array, "batch"]:
-        """-ln softmax(outputs)[target], at the steps that have a target."""
-        return (batch.weights * optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)).sum(0)
+    def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
+        """The largest output is that of the target."""
+        return ((outputs.argmax(-1) == batch.targets) | (batch.weights == 0)).all(0)
+
+    def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:
+        """-ln softmax(outputs)[target]."""
+        losses: Array = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        return losses
 
 
 def at_end(lengths: Int[Array, "batch"], time: int) -> Float[Array, "time batch"]:
     """Weights of 1 at the last real step of every sequence."""
     return (jnp.arange(time)[:, None] == lengths - 1).astype(jnp.float32)
+
+
+def sequences(
+    symbols: Int[Array, "time batch"], classes: int, targets: Int[Array, "*time batch"], lengths: Int[Array, "batch"]
+) -> Batch:
+    """Symbols one-hot over `classes`, with one class a sequence due at its last step."""
+    time = len(symbols)
+    real = jnp.arange(time)[:, None] < lengths
+    inputs = jnp.where(real[..., None], jax.nn.one_hot(symbols, classes), 0)
+    return Batch(inputs, jnp.broadcast_to(targets, symbols.shape), at_end(lengths, time), lengths)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnjax.tasks.base import Batch, ClassificationTask, at_end
+from rnnjax.tasks.base import Batch, ClassificationTask, sequences
 
 
 class _TemporalOrder(ClassificationTask):
@@ -37,14 +37,8 @@ class _TemporalOrder(ClassificationTask):
         low, high = jnp.array(self.places).T * self.length // 100
         places = jax.random.randint(key_place, relevant.shape, low[:, None], high[:, None] + 1)
         symbols = symbols.at[places, batch].set(6 + relevant)
-        real = jnp.arange(time)[:, None] < lengths
         label = (relevant * 2 ** jnp.arange(len(self.places))[:, None]).sum(0)
-        return Batch(
-            inputs=jnp.where(real[..., None], jax.nn.one_hot(symbols, self.input_size), 0),
-            targets=jnp.broadcast_to(label, (time, batch_size)),
-            weights=at_end(lengths, time),
-            lengths=lengths,
-        )
+        return sequences(symbols, self.input_size, label, lengths)
 
 
 class TemporalOrder6a(_TemporalOrder):

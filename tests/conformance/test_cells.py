@@ -33,6 +33,7 @@ COMPOSED = {
     "zoneout": lambda size: compose.Zoneout(rnnjax.LSTM(size), (0.2, 0.5)),
     "dilated": lambda size: compose.Dilated(rnnjax.LSTM(size), 3),
     "learned-carry": lambda size: compose.LearnedCarry(rnnjax.LSTM(size)),
+    "readout": lambda size: compose.Readout(rnnjax.LSTM(size), 2),
     "bidirectional": lambda size: compose.Bidirectional(rnnjax.LSTM(size), rnnjax.Elman(4)),
 }
 """An example of every composition, as in evaluation."""
@@ -47,6 +48,7 @@ STEPS = {name: known.step for name, known in references.REFERENCES.items()} | {
     "zoneout": references.zoneout(references.lstm, (0.2, 0.5)),
     "dilated": references.dilated(references.lstm),
     "learned-carry": references.learned_carry(references.lstm),
+    "readout": references.readout(references.lstm),
 }
 
 every_registered_cell = pytest.mark.parametrize("name", rnnjax.CELLS)

