@@ -13,7 +13,7 @@ from benchmarks.results import Record
 from benchmarks.speed.config import Config
 from benchmarks.speed.records import QUANTITIES, pick, tabulate
 
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"
 ROUTINES = ("step", "forward")
 LENGTH_PANELS = {"memory": "memory of a training step (MiB)", "step": "time of a training step (ms)"}
 

@@ -43,7 +43,7 @@ def run(
 
 
 def pays(cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> bool:
-    """Whether a training step is faster than by the scan, as measured on a CPU of two cores, and not just as fast.
+    """Whether a training step is faster than by the scan, on a CPU of two cores (benchmarks/reference/speed.jsonl).
 
     A few steps are compiled faster than they are run. Where zx and zh do not come as a sum, there is twice as much to
     read and write a step, which outweighs the rest from batches of 32 on.
