@@ -1,6 +1,42 @@
 """Models built of cells."""
 
+from rnnjax.models.cross_entropy import softmax_cross_entropy
+from rnnjax.models.language import (
+    LANGUAGE_MODELS,
+    LanguageLoss,
+    LanguageModel,
+    awd_lstm,
+    better_rnnlm,
+    char_rnn,
+    rnnlm,
+    zaremba,
+    zaremba_large,
+    zaremba_medium,
+    zaremba_small,
+)
 from rnnjax.models.readout import Readout, ReadoutParams
 from rnnjax.models.recurrent import BatchNormStack, Recurrent, RecurrentCell
+from rnnjax.models.sampling import Sampler, sample, stream
 
-__all__ = ["BatchNormStack", "Readout", "ReadoutParams", "Recurrent", "RecurrentCell"]
+__all__ = [
+    "LANGUAGE_MODELS",
+    "BatchNormStack",
+    "LanguageLoss",
+    "LanguageModel",
+    "Readout",
+    "ReadoutParams",
+    "Recurrent",
+    "RecurrentCell",
+    "Sampler",
+    "awd_lstm",
+    "better_rnnlm",
+    "char_rnn",
+    "rnnlm",
+    "sample",
+    "softmax_cross_entropy",
+    "stream",
+    "zaremba",
+    "zaremba_large",
+    "zaremba_medium",
+    "zaremba_small",
+]
