@@ -1,7 +1,7 @@
 """Softmax cross-entropy over a large vocabulary, a chunk of tokens at a time."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 
 from rnnjax.checks import check_size
 
+Chunk = tuple[Array, Array, Array]
+"""Outputs, targets and weights of some tokens."""
 CHUNK_SIZE = 2**20
 """Logits of a chunk, unless the caller says otherwise: 4 MiB in float32, about what caches hold."""
 
@@ -49,52 +51,45 @@ def softmax_cross_entropy(
         padding = [(0, count * size - tokens), *((0, 0) for _ in features)]
         return jnp.pad(flat, padding).reshape(count, size, *features)
 
-    return _summed(_Chunk(chunked(ys, ys.shape[-1:]), chunked(targets, ()), chunked(weights, ())), w, b)
-
-
-class _Chunk(NamedTuple):
-    """Some of the tokens."""
-
-    ys: Float[Array, "tokens features"]
-    targets: Int[Array, "tokens"]
-    weights: Float[Array, "tokens"]
+    return _summed((chunked(ys, ys.shape[-1:]), chunked(targets, ()), chunked(weights, ())), w, b)
 
 
 @jax.custom_vjp
-def _summed(chunks: _Chunk, w: Array, b: Array) -> Array:
+def _summed(chunks: Chunk, w: Array, b: Array) -> Array:
     """The loss of chunks, the leaves of which have a leading axis for their number."""
 
-    def body(total: Array, chunk: _Chunk) -> tuple[Array, None]:
-        return total + chunk.weights @ _losses(chunk, w, b)[0], None
+    def body(total: Array, chunk: Chunk) -> tuple[Array, None]:
+        return total + chunk[2] @ _losses(chunk, w, b)[0], None
 
-    return lax.scan(body, jnp.zeros((), chunks.weights.dtype), chunks)[0]
+    return lax.scan(body, jnp.zeros((), chunks[2].dtype), chunks)[0]
 
 
-def _losses(chunk: _Chunk, w: Array, b: Array) -> tuple[Array, Array, Array]:
+def _losses(chunk: Chunk, w: Array, b: Array) -> tuple[Array, Array, Array]:
     """Of every token: its loss; exp(logits) over a factor that keeps it from overflowing, and the sum of these."""
-    logits = jnp.matmul(chunk.ys, w, preferred_element_type=chunk.weights.dtype) + b
+    ys, targets, weights = chunk
+    logits = jnp.matmul(ys, w, preferred_element_type=weights.dtype) + b
     highest = logits.max(-1, keepdims=True)
     powers = jnp.exp(logits - highest)
     total = powers.sum(-1, keepdims=True)
-    losses = jnp.log(total) + highest - jnp.take_along_axis(logits, chunk.targets[:, None], 1)
+    losses = jnp.log(total) + highest - jnp.take_along_axis(logits, targets[:, None], 1)
     return losses[:, 0], powers, total
 
 
-def _forward(chunks: _Chunk, w: Array, b: Array) -> tuple[Array, Any]:
+def _forward(chunks: Chunk, w: Array, b: Array) -> tuple[Array, Any]:
     """The loss and, for a cotangent of 1, the gradients: g = weights (softmax - onehot) by the logits."""
 
-    def body(sums: tuple[Array, Array, Array], chunk: _Chunk) -> tuple[Any, Any]:
+    def body(sums: tuple[Array, Array, Array], chunk: Chunk) -> tuple[Any, Any]:
         total, g_w, g_b = sums
+        ys, targets, weights = chunk
         losses, powers, normaliser = _losses(chunk, w, b)
-        weights = chunk.weights[:, None]
         # By comparison, which is fused: one-hot vectors, or a scatter, would be passes over memory of their own.
-        is_target = lax.broadcasted_iota(chunk.targets.dtype, powers.shape, 1) == chunk.targets[:, None]
-        g = powers * (weights / normaliser) - weights * is_target
-        low = g.astype(chunk.ys.dtype)
-        g_w = g_w + jnp.matmul(chunk.ys.T, low, preferred_element_type=g_w.dtype)
-        return (total + chunk.weights @ losses, g_w, g_b + g.sum(0)), (jnp.matmul(low, w.T), losses)
+        is_target = lax.broadcasted_iota(targets.dtype, powers.shape, 1) == targets[:, None]
+        g = powers * (weights[:, None] / normaliser) - weights[:, None] * is_target
+        low = g.astype(ys.dtype)
+        g_w = g_w + jnp.matmul(ys.T, low, preferred_element_type=g_w.dtype)
+        return (total + weights @ losses, g_w, g_b + g.sum(0)), (jnp.matmul(low, w.T), losses)
 
-    dtype = chunks.weights.dtype
+    dtype = chunks[2].dtype
     zeros = jnp.zeros((), dtype), jnp.zeros(w.shape, dtype), jnp.zeros(b.shape, dtype)
     (total, g_w, g_b), (g_ys, losses) = lax.scan(body, zeros, chunks)
     return total, (g_ys, g_w.astype(w.dtype), g_b.astype(b.dtype), losses)
@@ -102,7 +97,7 @@ def _forward(chunks: _Chunk, w: Array, b: Array) -> tuple[Array, Any]:
 
 def _backward(gradients: Any, cotangent: Array) -> tuple[Any, ...]:
     g_ys, g_w, g_b, losses = (cotangent.astype(leaf.dtype) * leaf for leaf in gradients)
-    return _Chunk(g_ys, None, losses), g_w, g_b
+    return (g_ys, None, losses), g_w, g_b
 
 
 _summed.defvjp(_forward, _backward)

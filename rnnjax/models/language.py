@@ -101,7 +101,6 @@ class LanguageModel(nnx.Module):
         self.variational = variational
         self.activation_penalty = activation_penalty
         self.slowness_penalty = slowness_penalty
-        self.tied = tied
 
         def draw(init: Initializer, *shape: int) -> nnx.Param[Array]:
             return nnx.Param(init(rngs.params(), shape, dtype))
@@ -160,8 +159,8 @@ class LanguageModel(nnx.Module):
     ) -> tuple[Any, LanguageLoss]:
         """The final carry, and the loss on the tokens that come next, without making `[time, batch, vocabulary]`.
 
-        `targets` are these tokens, `lengths` the real steps of every sequence (all if not given; the carry is that after
-        the last one), `chunk` is that of `softmax_cross_entropy`, and the rest as for a call.
+        `targets` are these tokens, `lengths` the real steps of every sequence (all if not given; the carry is that
+        after the last one), `chunk` is that of `softmax_cross_entropy`, and the rest as for a call.
         """
         carry, ys, raw = self._outputs(tokens, carry, lengths, deterministic, rngs)
         real = jnp.arange(len(tokens))[:, None] < (len(tokens) if lengths is None else jnp.asarray(lengths))
@@ -178,7 +177,8 @@ class LanguageModel(nnx.Module):
 
     def readout(self) -> tuple[Float[Array, "features vocabulary"], Float[Array, "vocabulary"]]:
         """The weights and the bias that make logits."""
-        return (self.embedding[...].T if self.tied else self.w[...]), self.b[...]
+        tied: Any = self.embedding
+        return (tied[...].T if self.w is None else self.w[...]), self.b[...]
 
     def _outputs(
         self, tokens: Array, carry: Any, lengths: Any, deterministic: bool | None, rngs: Any
@@ -188,7 +188,7 @@ class LanguageModel(nnx.Module):
             raise TypeError(f"tokens must be integers, got {tokens.dtype}")
         deterministic = self.recurrent.deterministic if deterministic is None else deterministic
         draws = self.is_random and not deterministic
-        keys: Sequence[Any] = (None,) * 3
+        keys: Any = (None,) * 3
         if draws:
             keys = jax.random.split(dropout_key(self.recurrent.rngs if rngs is None else rngs), 3)
         if self.embedding is None:

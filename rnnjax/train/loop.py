@@ -99,7 +99,8 @@ Steps = Callable[[TrainState, Any, Any, int, int], TrainState]
 def start(
     params: Any, optimizer: optax.GradientTransformation, key: Array, carry: Any = None, *, average: bool = False
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step, in arrays of its own: what it is given is not used up."""
+    params, carry = jax.tree.map(jnp.copy, (params, carry))
     return TrainState(
         params,
         optimizer.init(params),
