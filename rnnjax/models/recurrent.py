@@ -72,7 +72,7 @@ class Recurrent(nnx.Module):
         key = dropout_key(self.rngs if rngs is None else rngs) if draws else None
         return unroll(
             self.cell,
-            _values(self.weights),
+            self.params,
             xs,
             carry,
             lengths=lengths,
@@ -86,10 +86,14 @@ class Recurrent(nnx.Module):
             kernel=kernel,
         )
 
+    @property
+    def params(self) -> Any:
+        """The parameters as the cell itself has them: arrays."""
+        return _values(self.weights)
+
     def start(self, batch_shape: tuple[int, ...]) -> Any:
         """The carry that sequences start from when none is given."""
-        params = _values(self.weights)
-        return self.cell.start(params, batch_shape, jnp.result_type(*jax.tree.leaves(params)))
+        return self.cell.start(self.params, batch_shape, jnp.result_type(*jax.tree.leaves(self.params)))
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """For `nnx.view`.

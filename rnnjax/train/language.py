@@ -30,7 +30,8 @@ def batchify(tokens: Int[np.ndarray, "length"], batch_size: int) -> Int[np.ndarr
         raise ValueError(
             f"a text of {len(tokens)} tokens is too short for a batch of {batch_size}: that takes {2 * batch_size}"
         )
-    return tokens[: time * batch_size].reshape(batch_size, time).T
+    parts: np.ndarray = tokens[: time * batch_size].reshape(batch_size, time)
+    return parts.T
 
 
 def stretches(text: Int[np.ndarray, "time batch"], bptt: int) -> Callable[[int], Plan]:
@@ -66,7 +67,7 @@ def random_stretches(text: Int[np.ndarray, "time batch"], bptt: int, seed: int) 
         random = np.random.default_rng((seed, epoch))
         means = np.where(random.random(most) < 0.95, bptt, bptt / 2)
         drawn = np.clip(random.normal(means, DEVIATION).astype(np.int32), SHORTEST, longest(bptt))
-        starts = np.concatenate([[0], np.cumsum(drawn)[:-1]]).astype(np.int32)
+        starts = np.int32(np.cumsum(drawn) - drawn)
         lengths = np.minimum(drawn, np.maximum(steps - starts, 0)).astype(np.int32)
         return Plan(int((lengths > 0).sum()), (jnp.asarray(starts), jnp.asarray(lengths)))
 
@@ -75,12 +76,12 @@ def random_stretches(text: Int[np.ndarray, "time batch"], bptt: int, seed: int) 
 
 def split(model: LanguageModel) -> tuple[Any, Callable[[Any], LanguageModel]]:
     """What a hot loop works with: the parameters, and the way back from them to the model."""
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    return params, lambda params: nnx.merge(graph, params, rest)
+    graph, params, *rest = nnx.split(model, nnx.Param, ...)
+    return params, lambda params: nnx.merge(graph, params, *rest)
 
 
 def language_loss(build: Callable[[Any], LanguageModel], bptt: int, *, equal: bool = True) -> Loss:
-    """The loss of a step, for `make_steps`; data is a text, `padded` by `bptt`, an item is (start, length).
+    """The loss of a step, for `make_steps`; data is a text `padded` by `bptt`, an item is (start, length).
 
     Args:
         build: the model from its parameters.

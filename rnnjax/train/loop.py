@@ -259,7 +259,7 @@ def fit(
         rules: what the validation loss decides.
         progress: where to go on, from the same checkpoint.
         checkpoints: saves the run after every epoch, every `seconds_a_save`, and when it is stopped.
-        best: saves the run whenever the validation loss is the best so far.
+        best: saves the parameters that were evaluated, whenever their validation loss is the best so far.
         report: is told the metrics.
         seconds_a_save: how often the run is saved within an epoch.
         seconds_a_call: about how long a call of `steps` shall take: a signal is answered after that.
@@ -287,15 +287,17 @@ def fit(
                     saved = time.monotonic()
                 if caught:
                     raise Stopped(signal.Signals(caught[0]).name)
-            loss = validate(state.best_params)
+            evaluated = state.best_params
+            loss = validate(evaluated)
             is_best = loss < progress.best
             whole = metrics(state, None, progress.seconds)
             entry = {"epoch": progress.epoch + 1, **whole, "valid_loss": loss, "scale": float(state.plateau.scale)}
             progress = Progress(progress.epoch + 1, history=[*progress.history, entry])
             state = rules.apply(state, [each["valid_loss"] for each in progress.history])
-            for target in (checkpoints, best if is_best else None):
-                if target:
-                    target.save(int(state.step), state, dataclasses.asdict(progress))
+            if best and is_best:
+                best.save(int(state.step), evaluated, dataclasses.asdict(progress))
+            if checkpoints:
+                checkpoints.save(int(state.step), state, dataclasses.asdict(progress))
             report(progress, count, entry)
             if caught:
                 raise Stopped(signal.Signals(caught[0]).name)
