@@ -8,6 +8,7 @@ tokens = vocabulary.encode(words(corpus.train))
 import collections
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -220,8 +221,8 @@ def read_text(path: Path) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start} is {content[error.start]:#04x}") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if "\0" in text:
         raise DataError(f"{path} is not text: character {text.index(chr(0))} is NUL")
     if not text.strip():
