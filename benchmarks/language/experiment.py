@@ -126,11 +126,15 @@ class Experiment:
             best=best,
             report=report,
         )
-        params, data = best.restore(self.params)
         result = {
-            "epoch": data["epoch"],
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-            "valid_loss": progress.best,
-            "test_loss": language.evaluator(self.build, self.test_text, config.bptt)(params),
+            "status": "diverged" if progress.diverged else "ok",
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.params)),
+            "epoch": None,
+            "valid_loss": math.nan,
+            "test_loss": math.nan,
         }
+        if best.steps:
+            params, data = best.restore(self.params)
+            test_loss = language.evaluator(self.build, self.test_text, config.bptt)(params)
+            result |= {"epoch": data["epoch"], "valid_loss": progress.best, "test_loss": test_loss}
         return progress.history, result

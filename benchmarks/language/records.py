@@ -40,9 +40,10 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
     headings += ("bits a character",) if config.unit == "characters" else ()
     rows = []
     for result in pick(records, kind="result"):
-        row: tuple[Any, ...] = (result["cell"], f"{result['parameters']:,}", str(result["epoch"]))
-        row += (f"{result['valid_perplexity']:.4g}", f"{result['test_perplexity']:.4g}")
-        row += (f"{bits(result['test_loss']):.3f}",) if config.unit == "characters" else ()
+        cell = result["cell"] if result["status"] == "ok" else f"{result['cell']} ({result['status']})"
+        row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]))
+        row += tuple(f"{float(result[f'{split}_perplexity']):.4g}" for split in ("valid", "test"))
+        row += (f"{bits(float(result['test_loss'])):.3f}",) if config.unit == "characters" else ()
         epochs = pick(records, cell=result["cell"], kind="epoch")
         rows.append((*row, f"{sum(epoch['work_per_second'] for epoch in epochs) / len(epochs):,.0f}"))
     return [(*headings, "tokens a second"), *rows]

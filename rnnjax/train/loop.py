@@ -100,7 +100,7 @@ def start(
     params: Any, optimizer: optax.GradientTransformation, key: Array, carry: Any = None, *, average: bool = False
 ) -> TrainState:
     """The state before the first step, in arrays of its own: what it is given is not used up."""
-    params, carry = jax.tree.map(jnp.copy, (params, carry))
+    params, key, carry = jax.tree.map(jnp.copy, (params, key, carry))
     return TrainState(
         params,
         optimizer.init(params),
@@ -184,15 +184,24 @@ class Progress:
     """One entry an epoch: its metrics."""
 
     @property
+    def losses(self) -> list[float]:
+        """The validation losses of all epochs."""
+        return [entry["valid_loss"] for entry in self.history]
+
+    @property
     def best(self) -> float:
-        """The smallest validation loss so far."""
-        return min((entry["valid_loss"] for entry in self.history), default=math.inf)
+        """The smallest validation loss so far; infinity if there is none."""
+        return min((loss for loss in self.losses if math.isfinite(loss)), default=math.inf)
 
     @property
     def since_best(self) -> int:
         """Epochs since the best one."""
-        losses = [entry["valid_loss"] for entry in self.history]
-        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return len(self.losses) - 1 - self.losses.index(self.best) if self.best < math.inf else len(self.losses)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last validation loss is no number."""
+        return bool(self.losses) and not math.isfinite(self.losses[-1])
 
 
 @dataclass(frozen=True)
@@ -221,8 +230,9 @@ class Rules:
         return state
 
     def done(self, progress: Progress) -> bool:
+        """Whether a run has had its epochs, has stopped improving, or has diverged."""
         early = self.patience is not None and progress.since_best >= self.patience
-        return progress.epoch >= self.epochs or early
+        return progress.epoch >= self.epochs or progress.diverged or (early and bool(progress.losses))
 
 
 class Stopped(Exception):
@@ -293,7 +303,7 @@ def fit(
             whole = metrics(state, None, progress.seconds)
             entry = {"epoch": progress.epoch + 1, **whole, "valid_loss": loss, "scale": float(state.plateau.scale)}
             progress = Progress(progress.epoch + 1, history=[*progress.history, entry])
-            state = rules.apply(state, [each["valid_loss"] for each in progress.history])
+            state = rules.apply(state, progress.losses)
             if best and is_best:
                 best.save(int(state.step), evaluated, dataclasses.asdict(progress))
             if checkpoints:

@@ -92,7 +92,7 @@ class TensorBoard(Reporter):
 
 def perplexity(loss: float) -> float:
     """e^loss, for a loss in nats; infinity where that is too large for a float."""
-    return math.exp(loss) if loss < 709 else math.inf
+    return math.inf if loss > 709 else math.exp(loss)
 
 
 def bits(loss: float) -> float:

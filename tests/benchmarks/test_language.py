@@ -179,7 +179,7 @@ BAD_INPUT = {
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
     pooch = pytest.importorskip("pooch")
     monkeypatch.setattr(pooch, "retrieve", _no_network)
-    files = {"empty": b"", "binary": b"\xff\xfe", "short": b"ten chars.", "unknown": 80 * b"a" + 20 * b"Z"}
+    files = {"empty": b"", "binary": b"\xff\xfe", "short": 10 * b"a", "unknown": 80 * b"a" + 20 * b"Z"}
     files["long"] = 60 * b"some words\nand more of them "
     places = {name: tmp_path / "in" / name for name in files} | {"folder": tmp_path / "in"}
     (tmp_path / "in").mkdir()
@@ -221,9 +221,18 @@ def test_recipes_are_complete_and_those_of_the_papers():
 
 def test_table():
     entry = {"cell": "gru", "kind": "epoch", "work_per_second": 1000.0}
-    result = {"cell": "gru", "kind": "result", "parameters": 12345, "epoch": 7, "valid_perplexity": 4.25}
+    result = {
+        "cell": "gru",
+        "kind": "result",
+        "status": "ok",
+        "parameters": 12345,
+        "epoch": 7,
+        "valid_perplexity": 4.25,
+    }
     records = [entry, entry | {"work_per_second": 3000.0}, result | {"test_perplexity": 4.0, "test_loss": math.log(4)}]
     assert table_rows(records, Config(cell=("gru",)))[1] == ("gru", "12,345", "7", "4.25", "4", "2.000", "2,000")
+    records[-1] |= {"status": "diverged", "epoch": None, "valid_perplexity": "nan", "test_loss": "nan"}
+    assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged)"
 
 
 @pytest.mark.peers

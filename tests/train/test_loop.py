@@ -209,6 +209,15 @@ def test_early_stopping():
     assert [entry["valid_loss"] for entry in progress.history] == [3.0, 2.0, 2.5, 2.1]
 
 
+def test_divergence_ends_a_run(tmp_path):
+    losses, best = iter([3.0, float("nan"), 1.0]), Checkpoints(tmp_path, {})
+    _, progress = fit(STEPS, new(), XS, plan, lambda params: next(losses), Rules(9), best=best)
+    assert progress.diverged
+    assert progress.epoch == 2
+    assert progress.best == 3.0
+    assert best.steps == [8]
+
+
 def test_event_files_hold_the_metrics(tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 
