@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from benchmarks.results import Record
 from rnnjax.models import LanguageModel
 from rnnjax.tasks.text import CORPORA, DataError, Vocabulary, of_file
 from rnnjax.train import Checkpoints, Progress, Report, Rules, fit, language, make_optimizer, make_steps, start
+from rnnjax.train.checkpoints import digest
 
 
 class Texts(NamedTuple):
@@ -58,10 +60,12 @@ def load_best(config: Config, cell: str, vocabulary_size: int, folder: Path) -> 
     return Trained(params, build, data["epoch"])
 
 
-def checkpoints(config: Config, cell: str, folder: Path, name: str, keep: int) -> Checkpoints:
+def checkpoints(
+    config: Config, cell: str, folder: Path, name: str, keep: int, identity: Mapping[str, str] = MappingProxyType({})
+) -> Checkpoints:
     """Those in the folder of this name; they hold what the run is, so that no other one goes on from them."""
     settings = {key: repr(value) for key, value in dataclasses.asdict(config).items()}
-    return Checkpoints(folder / cell / name, settings | {"cell": cell}, keep=keep)
+    return Checkpoints(folder / cell / name, settings | {"cell": cell} | dict(identity), keep=keep)
 
 
 class Experiment:
@@ -69,6 +73,7 @@ class Experiment:
 
     def __init__(self, config: Config, cell: str, texts: Texts):
         self.config, self.cell = config, cell
+        self.digest = digest(texts[1:])
         try:
             self.train_text = language.batchify(texts.train, config.batch_size)
             self.valid_text = language.batchify(texts.valid, config.eval_batch_size)
@@ -99,7 +104,8 @@ class Experiment:
     def train(self, folder: Path, report: Report, keep: int) -> tuple[list[dict[str, float]], Record]:
         """Trains, from the last checkpoint if there is one; the metrics of all epochs, and the result."""
         config = self.config
-        saved, best = (checkpoints(config, self.cell, folder, *each) for each in (("checkpoints", keep), ("best", 1)))
+        saved = checkpoints(config, self.cell, folder, "checkpoints", keep, {"text": self.digest})
+        best = checkpoints(config, self.cell, folder, "best", 1)
         carry = self.model.initial_carry(config.batch_size)
         key = jax.random.key(config.seed)
         state = start(self.params, self.optimizer, key, carry, average=config.average_after > 0)
