@@ -44,7 +44,7 @@ class Checkpoints:
             return
         arrays = _plain(state)
         about = {"identity": self.identity, "digest": digest(arrays), "data": data}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
+        items = ocp.args.Composite(state=ocp.args.StandardSave({"tree": arrays}), about=ocp.args.JsonSave(about))
         with _checkpointer() as checkpointer:
             checkpointer.save(self.folder / str(step), args=items)
         mine = [each for each in self.steps if self._is_mine(each)]
@@ -75,7 +75,7 @@ class Checkpoints:
                 raise CheckpointError(f"{folder} is of another run: {name} is {there!r} there and {here!r} here")
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
         try:
-            arrays = _read(folder, state=ocp.args.StandardRestore(target))
+            arrays = _read(folder, state=ocp.args.StandardRestore({"tree": target}))["tree"]
         except Exception as error:
             raise CheckpointError(f"{folder} cannot be read ({_line(error)}): {advice}") from None
         if digest(arrays) != wanted:

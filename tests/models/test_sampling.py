@@ -10,6 +10,7 @@ from flax import nnx
 
 import rnnjax
 from rnnjax.models import LanguageModel, Sampler, sample, stream
+from tests.support import slow_unless
 
 P = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
 CASES = {
@@ -23,7 +24,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_unless(("top-k, then top-p",), CASES))
 def test_distribution(name):
     sampler, want = CASES[name]
     got = np.exp(sampler.log_probabilities(jnp.log(P) + 3.0))
@@ -47,6 +48,7 @@ def model():
 PRIME = np.array([[0, 1], [2, 3], [4, 5]])
 
 
+@pytest.mark.slow
 def test_greedy_text_is_that_of_one_call_on_the_whole_text(model):
     drawn = sample(model, jax.random.key(0), PRIME, 6, Sampler(0.0))
     logits = model(jnp.concatenate([jnp.asarray(PRIME), drawn]))[1]

@@ -95,7 +95,9 @@ def interrupted(number, at, **options):
         run(report=report, **options)
 
 
-@pytest.mark.parametrize(("number", "at"), [(signal.SIGINT, 2), (signal.SIGTERM, 7)])
+@pytest.mark.parametrize(
+    ("number", "at"), [(signal.SIGINT, 2), pytest.param(signal.SIGTERM, 7, marks=pytest.mark.slow)]
+)
 def test_interrupted_run_goes_on_bit_for_bit(number, at, tmp_path):
     """In the middle of an epoch, wherever that is: all arrays and all epochs are those of a run that never stopped."""
     want, history = run()
@@ -177,6 +179,7 @@ def after(losses, rules):
     return state
 
 
+@pytest.mark.slow
 def test_plateau_divides_after_every_epoch_that_is_not_the_best():
     """The rule of BetterRnnlm, worked out by hand: 3.1 and 3.05 are no better than 3.0, 2.9 is."""
     rules = Rules(9, plateau_factor=0.25)
@@ -184,6 +187,7 @@ def test_plateau_divides_after_every_epoch_that_is_not_the_best():
     assert scales == [1, 1, 1 / 4, 1 / 16, 1 / 16]
 
 
+@pytest.mark.slow
 def test_averaging_starts_when_the_loss_is_no_better_than_before_the_window():
     """NT-ASGD with a window of 2: 3.5 is worse than the best of all but the last two before it, which is 3.4."""
     rules = Rules(9, average_after=2)
@@ -191,6 +195,7 @@ def test_averaging_starts_when_the_loss_is_no_better_than_before_the_window():
     assert [int(after(losses[:count], rules).average.steps) for count in range(1, 6)] == [0, 0, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_average_is_the_mean_of_the_parameters():
     state = new()
     state = state._replace(average=state.average._replace(steps=jnp.ones((), jnp.int32)))
@@ -218,6 +223,7 @@ def test_divergence_ends_a_run(tmp_path):
     assert best.steps == [8]
 
 
+@pytest.mark.slow
 def test_event_files_hold_the_metrics(tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 
