@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
-from benchmarks.language.experiment import Experiment, load, load_best
+from benchmarks.language.experiment import Experiment, Texts, load, load_best
 from benchmarks.language.records import table_rows
 from rnnjax.models import LANGUAGE_MODELS
 from rnnjax.tasks.text import Vocabulary
@@ -59,7 +59,7 @@ def test_train_evaluate_and_sample(text, tmp_path, capsys):
     assert result["valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
     np.testing.assert_allclose(result["test_perplexity"], math.exp(result["test_loss"]))
     assert result["test_loss"] < math.log(len(set(LINES)))
-    check_test_loss(folder, text, result["test_loss"])
+    check_test_loss(folder, result["test_loss"])
 
     assert main(["language", "evaluate", str(folder)]) == 0
     assert capsys.readouterr().out.startswith(
@@ -67,26 +67,22 @@ def test_train_evaluate_and_sample(text, tmp_path, capsys):
     )
 
     arguments = ["language", "sample", str(folder), "--prime", "a line", "--length", "21"]
-    assert main([*arguments, "--seed", "3"]) == 0
+    assert main(arguments) == 0
     drawn = capsys.readouterr().out
     assert drawn.startswith("a line")
     assert len(drawn) == len("a line") + 21 + 1
     assert set(drawn) <= set(LINES)
-    assert main([*arguments, "--seed", "3"]) == 0
-    assert capsys.readouterr().out == drawn
 
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix == ".jsonl"}
     assert main(["language", "train", "--resume", str(folder)]) == 0  # nothing is left to do
     assert all(path.read_bytes() == content for path, content in before.items())
     assert main(["language", "sample", str(folder), "--prime", "a Z"]) == 2
-    assert capsys.readouterr().err.startswith("--prime: 'Z', at place 3, is not among the 3")
+    assert capsys.readouterr().err.startswith("--prime: 'Z', at place 3, is not among the 26 symbols")
 
 
-def check_test_loss(folder: Path, text: Path, loss: float) -> None:
+def check_test_loss(folder: Path, loss: float) -> None:
     """That of the best weights, from the logits of the whole test text at once."""
-    config = Config(data=str(text), **{"cell": ("rnn",), "hidden_size": 4, "layers": 1, "epochs": 2})
     saved = Config(**json.loads((folder / "config.json").read_text()) | {"cell": ("rnn",), "max_norm": math.inf})
-    assert (config.data, config.hidden_size) == (saved.data, saved.hidden_size)
     texts = load(saved, None)
     model = load_best(saved, "rnn", len(texts.vocabulary), folder).model
     whole = language.padded(language.batchify(texts.test, saved.eval_batch_size), 0)
@@ -208,10 +204,12 @@ def test_recipes_are_complete_and_those_of_the_papers():
     small = RECIPES["zaremba-small"]
     assert (small.learning_rate / small.bptt, small.max_norm * small.bptt) == (1, 5)
     vocabulary = Vocabulary.build(LINES)
-    from benchmarks.language.experiment import Texts
-
     tokens = vocabulary.encode(LINES)
-    experiment = Experiment(Config(decay=0.5, decay_after=2, batch_size=10), "rnn", Texts(vocabulary, *(3 * [tokens])))
+    experiment = Experiment(
+        Config(hidden_size=4, layers=1, decay=0.5, decay_after=2, batch_size=10),
+        "rnn",
+        Texts(vocabulary, *(3 * [tokens])),
+    )
     steps = experiment.plan(0).steps
     rates = [float(experiment.learning_rate(epoch * steps)) / 2e-3 for epoch in range(4)]
     np.testing.assert_allclose(rates, [1, 1, 0.5, 0.25])

@@ -46,7 +46,7 @@ def test_char_rnn_has_the_parameters_of_char_rnn_in_its_own_layout():
     """240,321, with PyTorch's two biases a gate."""
     model = nnx.eval_shape(lambda: char_rnn(65, rngs=nnx.Rngs(0)))
     declared = jax.eval_shape(lambda: model.cell.init(jax.random.key(0), 65))
-    weights = to_torch(model.cell, jax.tree.map(lambda leaf: np.zeros(leaf.shape), declared))
+    weights = to_torch(model.cell, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), declared))
     readout = (128 + 1) * 65
     assert sum(array.size for array in weights.values()) + readout == 240_321
 
@@ -199,6 +199,6 @@ def test_bad_settings(settings, message):
 
 
 def test_tokens_are_integers():
-    model = LanguageModel(rnnjax.GRU(4), 7, rngs=nnx.Rngs(0))
+    model = nnx.eval_shape(lambda: LanguageModel(rnnjax.GRU(4), 7, rngs=nnx.Rngs(0)))
     with pytest.raises(TypeError, match="tokens must be integers, got float32"):
         model(jnp.zeros((3, 2)))
