@@ -2,5 +2,8 @@
 
 from rnnjax.registry import Registry
 
-BENCHMARKS: Registry[str] = Registry("benchmark", {"gradients": "benchmarks.gradients", "speed": "benchmarks.speed"})
+BENCHMARKS: Registry[str] = Registry(
+    "benchmark",
+    {"gradients": "benchmarks.gradients", "speed": "benchmarks.speed", "language": "benchmarks.language"},
+)
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

@@ -42,6 +42,19 @@ class Uniform:
 
 
 @dataclass(frozen=True)
+class Normal:
+    """N(0, std^2); without a standard deviation 1/sqrt(inputs), the number of rows (LeCun et al. 1998)."""
+
+    std: float | None = None
+
+    def __call__(self, key: Array, shape: Sequence[int], dtype: Any) -> Array:
+        if self.std is None:
+            _check_matrix(self, shape)
+        std = 1 / math.sqrt(shape[0]) if self.std is None else self.std
+        return jax.nn.initializers.normal(std)(key, shape, dtype)
+
+
+@dataclass(frozen=True)
 class Glorot:
     """U[-a, a] with a = sqrt(6 / (fan_in + fan_out)), for each gate (Glorot & Bengio 2010)."""
 

@@ -69,10 +69,10 @@ class Recurrent(nnx.Module):
         """The final carry and the outputs; arguments as for `rnnjax.unroll`, with `rngs` in the place of its key."""
         deterministic = self.deterministic if deterministic is None else deterministic
         draws = self.cell.is_random and not deterministic
-        key = _dropout_key(self.rngs if rngs is None else rngs) if draws else None
+        key = dropout_key(self.rngs if rngs is None else rngs) if draws else None
         return unroll(
             self.cell,
-            _values(self.weights),
+            self.params,
             xs,
             carry,
             lengths=lengths,
@@ -85,6 +85,15 @@ class Recurrent(nnx.Module):
             remat=remat,
             kernel=kernel,
         )
+
+    @property
+    def params(self) -> Any:
+        """The parameters as the cell itself has them: arrays."""
+        return _values(self.weights)
+
+    def start(self, batch_shape: tuple[int, ...]) -> Any:
+        """The carry that sequences start from when none is given."""
+        return self.cell.start(self.params, batch_shape, jnp.result_type(*jax.tree.leaves(self.params)))
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """For `nnx.view`.
@@ -222,7 +231,7 @@ def _values(params: Any) -> Any:
     return jax.tree.map(lambda param: param[...], params, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
 
-def _dropout_key(rngs: Any) -> Array:
+def dropout_key(rngs: Any) -> Array:
     """The next key of a stream, or of the stream `dropout` among others; a key is taken as it is."""
     if isinstance(rngs, jax.Array):
         return rngs

@@ -1,5 +1,51 @@
-"""Training: optimiser chains."""
+"""Training: optimiser chains, the loop, checkpoints, reports."""
 
-from rnnjax.train.clipping import ClippingState, clip_by_global_norm, clipped_adam, clipping_norms
+from rnnjax.train.checkpoints import CheckpointError, Checkpoints
+from rnnjax.train.clipping import ClippingState, clip, clip_by_global_norm, clipped_adam, clipping_norms
+from rnnjax.train.loop import (
+    Average,
+    Loss,
+    Outcome,
+    Plan,
+    Progress,
+    Report,
+    Rules,
+    Stopped,
+    Totals,
+    TrainState,
+    fit,
+    make_steps,
+    start,
+)
+from rnnjax.train.optimizers import OPTIMIZERS, make_optimizer
+from rnnjax.train.reporting import ProgressBar, Reporter, TensorBoard, bits, perplexity
 
-__all__ = ["ClippingState", "clip_by_global_norm", "clipped_adam", "clipping_norms"]
+__all__ = [
+    "OPTIMIZERS",
+    "Average",
+    "CheckpointError",
+    "Checkpoints",
+    "ClippingState",
+    "Loss",
+    "Outcome",
+    "Plan",
+    "Progress",
+    "ProgressBar",
+    "Report",
+    "Reporter",
+    "Rules",
+    "Stopped",
+    "TensorBoard",
+    "Totals",
+    "TrainState",
+    "bits",
+    "clip",
+    "clip_by_global_norm",
+    "clipped_adam",
+    "clipping_norms",
+    "fit",
+    "make_optimizer",
+    "make_steps",
+    "perplexity",
+    "start",
+]

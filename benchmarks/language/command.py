@@ -1,0 +1,300 @@
+"""The command line of the language benchmark."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+import jax
+import numpy as np
+from cyclopts import Parameter
+from rich.console import Console
+
+from benchmarks import environment
+from benchmarks.errors import BenchmarkError, Interrupted, UsageError
+from benchmarks.language import compare as comparison
+from benchmarks.language.config import Config, recipe
+from benchmarks.language.experiment import Experiment, Texts, Trained, load, load_best
+from benchmarks.language.figures import draw
+from benchmarks.language.records import make_records, pick, print_table
+from benchmarks.options import Int, check_least
+from benchmarks.results import Record, Results
+from rnnjax.models import Sampler, stream
+from rnnjax.tasks.text import END_OF_LINE, DataError, Vocabulary
+from rnnjax.train import CheckpointError, ProgressBar, Stopped, TensorBoard, bits, language, perplexity
+
+FIELDS = [field.name for field in dataclasses.fields(Config)]
+command = cyclopts.App(help="Language models of recurrent cells: train, evaluate, sample.")
+
+
+def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+    """What options that were not given stand for: the settings of the resumed run, or the recipe of the model."""
+    if resume is not None:
+        return Results.config(resume, FIELDS)
+    return {} if "folder" in others or "compare" in others else recipe(config)
+
+
+@command.default
+def compare_libraries(*, compare: Literal["torch"], rounds: Int = 5, out: Path = Path("results")) -> None:
+    """Time training beside another library: tokens a second of the same model, batch and length.
+
+    Embedding, LSTM layers and a linear layer tied to the embedding, at the sizes of Rnnlm and BetterRnnlm and with
+    their dropout, clipping and SGD, after both libraries have shown that they find the same loss and gradients. Prints
+    a table and writes records.jsonl, config.json and environment.json to OUT/language-torch/TIME/.
+
+    Parameters
+    ----------
+    compare
+        The library.
+    rounds
+        Samples of each library, taken in turn.
+    out
+        Folder that the results folder is made in.
+    """
+    check_least("--rounds", rounds, 1)
+    comparison.run(Console(), rounds, out)
+
+
+@command.command
+def train(
+    *,
+    config: Annotated[Config, Parameter(name="*")] = Config(),
+    out: Path = Path("results"),
+    data_dir: Path | None = None,
+    keep: Int = 3,
+    tensorboard: bool = False,
+    resume: Path | None = None,
+) -> None:
+    """Train language models, one a cell, by the recipe of a published model or as the options say.
+
+    Prints a table and writes records.jsonl (one record an epoch), config.json, environment.json, vocabulary.json, a
+    figure (PNG and SVG) and checkpoints to OUT/language/TIME/. Ctrl-C and SIGTERM save before they end.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    out
+        Folder that the results folder is made in.
+    data_dir
+        Folder of the texts; what is not in it is fetched. By default the one that RNNJAX_DATA names.
+    keep
+        Checkpoints to keep of each cell, beside the best one.
+    tensorboard
+        Write TensorBoard event files too.
+    resume
+        Results folder of an interrupted run to go on with; its settings are taken over.
+    """
+    console = Console()
+    config.check()
+    check_least("--keep", keep, 1)
+    settings = dataclasses.asdict(config)
+    texts = load(config, data_dir)
+    for cell in config.cell:
+        Experiment(config, cell, texts)  # what is wrong with it is said before anything is written
+    here = environment.describe()
+    if resume is None:
+        results = Results.create(out, "language", settings, here)
+        write_vocabulary(results.folder, texts.vocabulary)
+    else:
+        results = Results.resume(resume, settings)
+    console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
+    try:
+        for cell in config.cell:
+            if not pick(results.read(), cell=cell, kind="result"):
+                train_cell(console, config, cell, texts, results, here, keep, tensorboard)
+    except (Stopped, KeyboardInterrupt):
+        raise Interrupted(
+            f"Interrupted; the last checkpoint is in {results.folder}. "
+            f"Go on with: python -m benchmarks language train --resume {results.folder}"
+        ) from None
+    except CheckpointError as error:
+        raise BenchmarkError(str(error)) from None
+    records = results.read()
+    figure = draw(records, config, results.folder)
+    print_table(console, records, config)
+    console.print(f"Figure: {figure}", soft_wrap=True, highlight=False)
+
+
+def train_cell(
+    console: Console,
+    config: Config,
+    cell: str,
+    texts: Texts,
+    results: Results,
+    here: Record,
+    keep: int,
+    tensorboard: bool,
+) -> None:
+    """Trains one model and writes its records, in the place of those of an earlier, interrupted run."""
+    experiment = Experiment(config, cell, texts)
+    with ExitStack() as stack:
+        reports: list[Any] = [
+            stack.enter_context(ProgressBar(config.epochs, cell, unit=config.token, console=console)),
+        ]
+        if tensorboard:
+            reports.append(stack.enter_context(TensorBoard(results.folder / cell / "tensorboard", config.token)))
+
+        def report(*event: Any) -> None:
+            for each in reports:
+                each(*event)
+            progress, _, metrics = event
+            if "valid_loss" in metrics:
+                write(progress.history)
+
+        def write(history: Any, result: Record | None = None) -> None:
+            others = [record for record in results.read() if record["cell"] != cell]
+            results.keep([*others, *make_records(config, cell, history, result, here)])
+
+        write(*experiment.train(results.folder, report, keep))
+
+
+@command.command
+def evaluate(
+    folder: Path,
+    /,
+    *,
+    split: Literal["train", "valid", "test"] = "test",
+    batch_size: Int | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Measure the perplexity of a trained model, at its best epoch.
+
+    Parameters
+    ----------
+    folder
+        Results folder of the training.
+    split
+        Part of the text.
+    batch_size
+        Parts that it is read in side by side; by default as in training.
+    data_dir
+        Folder of the texts, as in training.
+    """
+    config, vocabulary = open_folder(folder)
+    size = config.eval_batch_size if batch_size is None else batch_size
+    check_least("--batch-size", size, 1)
+    tokens = getattr(load(config, data_dir, vocabulary), split)
+    try:
+        text = language.batchify(tokens, size)
+    except ValueError as error:
+        raise UsageError(f"--batch-size: {error}") from None
+    for cell in config.cell:
+        trained = best_of(config, cell, vocabulary, folder)
+        loss = language.evaluator(trained.build, text, config.bptt)(trained.params)
+        Console(soft_wrap=True, highlight=False).print(
+            f"{cell}, epoch {trained.epoch}, {split}: {loss:.4f} nats a {config.token}, {bits(loss):.4f} bits, "
+            f"perplexity {perplexity(loss):.2f}"
+        )
+
+
+@command.command
+def sample(
+    folder: Path,
+    /,
+    *,
+    prime: str | None = None,
+    length: Int = 400,
+    count: Int = 1,
+    temperature: float = 0.8,
+    top_k: Int | None = None,
+    top_p: float = 1.0,
+    seed: Int = 0,
+    cell: str | None = None,
+) -> None:
+    """Write text with a trained model, as it is drawn.
+
+    Parameters
+    ----------
+    folder
+        Results folder of the training.
+    prime
+        Text to go on from; by default the beginning of a line.
+    length
+        Tokens to write.
+    count
+        Texts to write; they are drawn together.
+    temperature
+        Logits are divided by it; 0: always the most probable token.
+    top_k
+        Draw from so many of the most probable tokens.
+    top_p
+        Draw from the most probable tokens that make up this probability.
+    seed
+        Seed of the draws.
+    cell
+        Which of the trained cells; by default the first.
+    """
+    config, vocabulary = open_folder(folder)
+    for name, value, least in (("length", length, 1), ("count", count, 1), ("seed", seed, 0)):
+        check_least(f"--{name}", value, least)
+    cell = config.cell[0] if cell is None else cell
+    if cell not in config.cell:
+        raise UsageError(f"--cell: {cell!r} was not trained there, but {', '.join(config.cell)}")
+    line_end = END_OF_LINE if config.unit == "words" else "\n"
+    try:
+        sampler = Sampler(temperature, top_k, top_p)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    symbols = [line_end] if prime is None else prime.split() if config.unit == "words" else list(prime)
+    if not symbols:
+        raise UsageError("--prime: give at least one token")
+    try:
+        tokens = vocabulary.encode(symbols)
+    except DataError as error:
+        raise UsageError(f"--prime: {error}") from None
+    model = best_of(config, cell, vocabulary, folder).model
+    primes = np.repeat(tokens[:, None], count, 1)
+    texts = stream(model, jax.random.key(seed), primes, sampler, every=min(length, 16))
+    if count == 1:
+        write_as_drawn(config, vocabulary, prime or "", texts, length)
+        return
+    drawn = np.concatenate([next(texts) for _ in range(-(-length // min(length, 16)))])[:length]
+    for number, column in enumerate(drawn.T):
+        print(f"--- {number + 1}\n{prime or ''}{join(config, vocabulary.decode(column))}")
+
+
+def write_as_drawn(config: Config, vocabulary: Vocabulary, prime: str, texts: Iterator[Any], length: int) -> None:
+    sys.stdout.write(prime)
+    written = 0
+    while written < length:
+        part = np.asarray(next(texts))[: length - written, 0]
+        sys.stdout.write(join(config, vocabulary.decode(part)))
+        sys.stdout.flush()
+        written += len(part)
+    sys.stdout.write("\n")
+
+
+def join(config: Config, symbols: list[str]) -> str:
+    """Text of symbols."""
+    if config.unit == "characters":
+        return "".join(symbols)
+    return "".join("\n" if word == END_OF_LINE else f" {word}" for word in symbols)
+
+
+def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
+    (folder / "vocabulary.json").write_text(json.dumps(vocabulary.symbols, ensure_ascii=False), encoding="utf-8")
+
+
+def best_of(config: Config, cell: str, vocabulary: Vocabulary, folder: Path) -> Trained:
+    try:
+        return load_best(config, cell, len(vocabulary), folder)
+    except CheckpointError as error:
+        raise BenchmarkError(str(error)) from None
+
+
+def open_folder(folder: Path) -> tuple[Config, Vocabulary]:
+    """The settings and the vocabulary of a run."""
+    try:
+        settings = Results.config(folder, FIELDS)
+        symbols = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix("--resume: ")) from None
+    except (OSError, ValueError):
+        raise UsageError(f"{folder} has no readable vocabulary.json") from None
+    infinite = {name: float(value) for name, value in settings.items() if value == "inf"}
+    return Config(**settings | infinite | {"cell": tuple(settings["cell"])}), Vocabulary(tuple(symbols))

@@ -1,0 +1,190 @@
+"""The settings of the language benchmark, and the recipe of each model."""
+
+import dataclasses
+import inspect
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from flax import nnx
+
+from benchmarks.errors import UsageError
+from benchmarks.options import Int, check_known, check_least, check_several
+from rnnjax import CELLS
+from rnnjax.models import LANGUAGE_MODELS, LanguageModel
+from rnnjax.tasks.text import CORPORA, UNITS
+from rnnjax.train import OPTIMIZERS
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a run; those that are not given are of the model's recipe."""
+
+    model: str = "char"
+    """Model: char, rnnlm, better-rnnlm, zaremba-small, zaremba-medium, zaremba-large, awd."""
+    data: str = "python"
+    """Text: python (the help texts that come with Python), ptb, tinyshakespeare, wikitext2, or a file."""
+    unit: Literal["characters", "words"] = "characters"
+    """What a token is."""
+    min_count: Int = 1
+    """Tokens that are rarer than this in the training text are <unk>."""
+    cell: tuple[str, ...] = ("lstm",)
+    """Cells to train, one model each, by their names in rnnjax.CELLS."""
+    hidden_size: Int = 128
+    """Hidden units of a layer."""
+    layers: Int = 2
+    """Layers."""
+    dropout: float = 0.0
+    """Share of the units that dropout sets to zero."""
+    variational: bool = False
+    """One dropout mask a sequence instead of one a step."""
+    seed: Int = 0
+    """Seed of weights and dropout."""
+    epochs: Int = 5
+    """Passes over the training text."""
+    batch_size: Int = 50
+    """Parts of the text that are read side by side."""
+    bptt: Int = 50
+    """Steps that gradients go back."""
+    random_bptt: bool = False
+    """Stretches of random length around --bptt."""
+    optimizer: str = "rmsprop"
+    """Optimiser: sgd, momentum, adam, rmsprop."""
+    learning_rate: float = 2e-3
+    """Its learning rate."""
+    decay: float = 0.97
+    """Factor of the learning rate an epoch, after --decay-after."""
+    decay_after: Int = 10
+    """Epochs before the learning rate decays."""
+    plateau: float = 1.0
+    """Factor of the learning rate after an epoch without a better validation loss."""
+    max_norm: float = math.inf
+    """Global norm that gradients are clipped to."""
+    max_value: float = 5.0
+    """Largest entry of a gradient: others are clipped, each by itself."""
+    weight_decay: float = 0.0
+    """Share of the weights that is added to their gradients."""
+    average_after: Int = 0
+    """Average the weights once this many epochs have not been better (NT-ASGD); 0: never."""
+    patience: Int = 0
+    """Stop after this many epochs without a better validation loss; 0: never."""
+    eval_batch_size: Int = 10
+    """Parts that the validation and test texts are read in."""
+
+    def check(self) -> None:
+        """Raises a `UsageError` that names the option for the first setting that is out of range."""
+        check_known("--model", [self.model], LANGUAGE_MODELS)
+        check_several("--cell", self.cell)
+        check_known("--cell", self.cell, CELLS)
+        check_known("--optimizer", [self.optimizer], OPTIMIZERS)
+        if not (self.data in CORPORA or Path(self.data).exists()):
+            names = ", ".join(CORPORA)
+            raise UsageError(f"--data: {self.data!r} is neither a corpus ({names}) nor a file that exists")
+        for name in ("min-count", "hidden-size", "layers", "epochs", "batch-size", "bptt", "eval-batch-size"):
+            check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
+        for name in ("seed", "decay-after", "average-after", "patience"):
+            check_least(f"--{name}", getattr(self, name.replace("-", "_")), 0)
+        for name in ("learning-rate", "decay", "plateau", "max-norm", "max-value"):
+            value = getattr(self, name.replace("-", "_"))
+            if not value > 0 or (math.isinf(value) and not name.startswith("max")):
+                raise UsageError(f"--{name} must be a positive number, got {value}")
+        if max(self.max_norm, self.max_value) < math.inf:
+            raise UsageError(f"--max-norm {self.max_norm:g} and --max-value {self.max_value:g}: set one of them to inf")
+        for name in ("decay", "plateau"):
+            if getattr(self, name) > 1:
+                raise UsageError(f"--{name} must be at most 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"--dropout must be at least 0 and below 1, got {self.dropout}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"--weight-decay must be at least 0, got {self.weight_decay}")
+        if self.variational and not self._takes("variational"):
+            raise UsageError(f"--variational has no effect on --model {self.model}: leave it out")
+
+    def make_model(self, cell: str, vocabulary_size: int) -> LanguageModel:
+        options = {"variational": True} if self.variational else {}
+        return LANGUAGE_MODELS[self.model](
+            vocabulary_size,
+            cell=cell,
+            hidden_size=self.hidden_size,
+            layers=self.layers,
+            dropout=self.dropout,
+            rngs=nnx.Rngs(self.seed),
+            **options,
+        )
+
+    @property
+    def token(self) -> str:
+        """What a token is, in the singular."""
+        return self.unit.removesuffix("s")
+
+    def units(self, text: str) -> Any:
+        """The tokens of a text, as strings."""
+        return UNITS[self.unit](text)
+
+    def _takes(self, option: str) -> bool:
+        return option in inspect.signature(LANGUAGE_MODELS[self.model]).parameters
+
+
+WORDS = Config(
+    unit="words",
+    batch_size=20,
+    bptt=35,
+    optimizer="sgd",
+    learning_rate=20.0,
+    decay=1.0,
+    max_norm=0.25,
+    max_value=math.inf,
+)
+"""What the recipes for words share."""
+
+
+def _words(**settings: Any) -> Config:
+    return dataclasses.replace(WORDS, **settings)
+
+
+RECIPES: dict[str, Config] = {
+    "char": Config(),
+    "rnnlm": _words(model="rnnlm", hidden_size=100, layers=1, epochs=4),
+    "better-rnnlm": _words(model="better-rnnlm", hidden_size=650, layers=2, dropout=0.5, epochs=40, plateau=0.25),
+    # Zaremba et al. sum the loss over the steps of a stretch, here it is a mean: their learning rate is multiplied by
+    # the number of steps, and their norm divided by it.
+    "zaremba-small": _words(
+        model="zaremba-small", hidden_size=200, layers=2, bptt=20, learning_rate=20.0, max_norm=5 / 20, epochs=13,
+        decay=0.5, decay_after=4,
+    ),
+    "zaremba-medium": _words(
+        model="zaremba-medium", hidden_size=650, layers=2, dropout=0.5, learning_rate=35.0, max_norm=5 / 35, epochs=39,
+        decay=1 / 1.2, decay_after=6,
+    ),
+    "zaremba-large": _words(
+        model="zaremba-large", hidden_size=1500, layers=2, dropout=0.65, learning_rate=35.0, max_norm=10 / 35,
+        epochs=55, decay=1 / 1.15, decay_after=14,
+    ),
+    "awd": _words(
+        model="awd", hidden_size=1150, layers=3, dropout=0.4, bptt=70, random_bptt=True, learning_rate=30.0,
+        weight_decay=1.2e-6, average_after=5, epochs=500,
+    ),
+}  # fmt: skip
+"""The settings of a model that are not given, by its name."""
+
+PUBLISHED: dict[tuple[str, str], tuple[float, str]] = {
+    ("rnnlm", "ptb"): (136.1, "Deep Learning from Scratch 2"),
+    ("better-rnnlm", "ptb"): (75.8, "Deep Learning from Scratch 2"),
+    ("zaremba-small", "ptb"): (114.5, "Zaremba et al. 2014"),
+    ("zaremba-medium", "ptb"): (82.7, "Zaremba et al. 2014"),
+    ("zaremba-large", "ptb"): (78.4, "Zaremba et al. 2014"),
+    ("awd", "ptb"): (57.3, "Merity et al. 2017"),
+    ("char", "tinyshakespeare"): (math.exp(1.555), "minLSTM, Feng et al. 2024"),
+}
+"""Test perplexity (tiny Shakespeare: validation) of a model on a text, and who published it."""
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """What options that were not given stand for: the model's recipe, and <unk> for rare words of a text without it."""
+    if config.model not in RECIPES:
+        return {}
+    settings = dataclasses.asdict(RECIPES[config.model]) | {"data": config.data}
+    if settings["unit"] == "words" and config.data not in ("ptb", "wikitext2"):
+        settings["min_count"] = 2
+    return settings

@@ -1,0 +1,47 @@
+"""The figure of the language benchmark, from records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.figures import COLOURS, in_style, save
+from benchmarks.language.config import PUBLISHED, Config
+from benchmarks.language.records import pick
+from benchmarks.results import Record
+
+SPLITS = (("train_perplexity", "--", "train"), ("valid_perplexity", "-", "validation"))
+
+
+def draw(records: Sequence[Record], config: Config, folder: Path) -> Path:
+    """Writes perplexity.png and perplexity.svg into a folder."""
+    with in_style():
+        return save(perplexity_against_epoch(records, config), folder, "perplexity")
+
+
+def perplexity_against_epoch(records: Sequence[Record], config: Config) -> Figure:
+    """Train and validation of every cell, with the published value as a line."""
+    figure = Figure(figsize=(7, 4.4))
+    axes = figure.subplots()
+    for index, cell in enumerate(config.cell):
+        epochs = pick(records, cell=cell, kind="epoch")
+        for quantity, line, split in SPLITS:
+            axes.plot(
+                [record["epoch"] for record in epochs],
+                [float(record[quantity]) for record in epochs],
+                line,
+                color=COLOURS[index % len(COLOURS)],
+                marker="o",
+                markersize=3.5,
+                label=f"{cell}, {split}",
+            )
+    if (config.model, config.data) in PUBLISHED:
+        value, source = PUBLISHED[config.model, config.data]
+        axes.axhline(value, color="black", linewidth=1)
+        axes.annotate(f"{value:.4g}: {source}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes.set(title=f"{config.model} on {config.data}", xlabel="epoch", ylabel=f"perplexity a {config.token}")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure

@@ -1,0 +1,249 @@
+"""The command line of the language benchmark, end to end in a temporary folder."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
+from benchmarks.language.experiment import Experiment, Texts, load, load_best
+from benchmarks.language.records import table_rows
+from rnnjax.models import LANGUAGE_MODELS
+from rnnjax.tasks.text import Vocabulary
+from rnnjax.train import language
+
+REPOSITORY = Path(__file__).parents[2]
+LINES = "".join(f"a line of text, the {number}. of many.\n" for number in 20 * "0123456789")
+SMALL = ["--cell", "rnn", "--hidden-size", "4", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--bptt", "20"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(LINES)
+    return path
+
+
+def results_in(out: Path) -> Path:
+    (folder,) = (out / "language").iterdir()
+    return folder
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def test_train_evaluate_and_sample(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["language", "train", "--data", str(text), *SMALL, "--tensorboard", "--out", str(out)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    folder = results_in(out)
+    assert str(folder) in printed
+    names = {path.name for path in folder.iterdir()}
+    files = {"records.jsonl", "config.json", "environment.json", "vocabulary.json", "perplexity.png", "perplexity.svg"}
+    assert names == files | {"rnn"}
+    assert {path.name for path in (folder / "rnn").iterdir()} == {"checkpoints", "best", "tensorboard"}
+    *epochs, result = read(folder)
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    for record in (*epochs, result):
+        assert record["config"] == json.loads((folder / "config.json").read_text())
+        assert record["environment"] == json.loads((folder / "environment.json").read_text())
+    assert result["valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
+    np.testing.assert_allclose(result["test_perplexity"], math.exp(result["test_loss"]))
+    assert result["test_loss"] < math.log(len(set(LINES)))
+    check_test_loss(folder, result["test_loss"])
+
+    assert main(["language", "evaluate", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"rnn, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a ch"
+    )
+
+    arguments = ["language", "sample", str(folder), "--prime", "a line", "--length", "21"]
+    assert main(arguments) == 0
+    drawn = capsys.readouterr().out
+    assert drawn.startswith("a line")
+    assert len(drawn) == len("a line") + 21 + 1
+    assert set(drawn) <= set(LINES)
+
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix == ".jsonl"}
+    assert main(["language", "train", "--resume", str(folder)]) == 0  # nothing is left to do
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert main(["language", "sample", str(folder), "--prime", "a Z"]) == 2
+    assert capsys.readouterr().err.startswith("--prime: 'Z', at place 3, is not among the 26 symbols")
+
+
+def check_test_loss(folder: Path, loss: float) -> None:
+    """That of the best weights, from the logits of the whole test text at once."""
+    saved = Config(**json.loads((folder / "config.json").read_text()) | {"cell": ("rnn",), "max_norm": math.inf})
+    texts = load(saved, None)
+    model = load_best(saved, "rnn", len(texts.vocabulary), folder).model
+    whole = language.padded(language.batchify(texts.test, saved.eval_batch_size), 0)
+    _, logits = model(whole[:-1])
+    picked = np.take_along_axis(np.asarray(logits), np.asarray(whole[1:])[..., None], -1)[..., 0]
+    np.testing.assert_allclose(loss, (np.log(np.exp(logits).sum(-1)) - picked).mean(), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_goes_on_bit_for_bit(number, text, tmp_path):
+    """The records, but for times, and the checkpoints of a run that was stopped are those of one that was not."""
+    arguments = ["train", "--data", str(text), *SMALL, "--epochs", "40", "--keep", "1"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert main(["language", *arguments, "--out", str(whole)]) == 0
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks", "language", *arguments, "--out", str(stopped)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        )
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    deadline = time.monotonic() + 120
+    while not list(stopped.glob("language/*/rnn/best/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    folder = results_in(stopped)
+    assert f"Go on with: python -m benchmarks language train --resume {folder}" in " ".join(errors.split())
+    assert len(read(folder)) < 40
+    assert main(["language", "train", "--resume", str(folder), "--keep", "1"]) == 0
+    times = {"seconds", "work_per_second", "environment"}
+    strip = [
+        [{k: v for k, v in record.items() if k not in times} for record in read(f)] for f in (folder, results_in(whole))
+    ]
+    assert strip[0] == strip[1]
+    digests = [
+        json.loads(next(f.glob("rnn/checkpoints/*/about/metadata")).read_text())["digest"]
+        for f in (folder, results_in(whole))
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_damaged_checkpoint_is_an_error(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    folder = out / "language" / "run"
+    checkpoint = folder / "rnn" / "checkpoints" / "7"
+    checkpoint.mkdir(parents=True)
+    config = Config(data=str(text), cell=("rnn",), hidden_size=4, layers=1, batch_size=4)
+    settings = {name: value if value != math.inf else "inf" for name, value in vars(config).items()}
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert main(["language", "train", "--resume", str(folder)]) == 1
+    assert f"{checkpoint} is not a checkpoint of rnnjax, or damaged" in capsys.readouterr().err
+    assert checkpoint.is_dir()
+
+
+BAD_INPUT = {
+    "train --model chr": "--model: unknown language model 'chr': did you mean 'char'?",
+    "train --cell ltsm": "--cell: unknown cell 'ltsm': did you mean 'lstm'?",
+    "train --data none.txt": "--data: 'none.txt' is neither a corpus (python, ptb, tinyshakespeare, wikitext2) nor",
+    "train --data {empty}": "--data {empty}: {empty} is empty",
+    "train --data {binary}": "--data {binary}: {binary} is not UTF-8 text: byte 0 is 0xff",
+    "train --data {short}": "a text of 8 tokens is too short for a batch of 50: that takes 100",
+    "train --data {unknown}": "--data {unknown}: 'Z', at place 1, is not among the 1 symbols of the training text",
+    "train --data ptb --data-dir {folder}": "--data ptb: cannot fetch ptb/ptb.train.txt from https://",
+    "train --data ptb --data-dir {folder}/none": "--data ptb: the data folder {folder}/none does not exist",
+    "train --optimizer adm": "--optimizer: unknown optimizer 'adm': did you mean 'adam'?",
+    "train --epochs 0": "--epochs must be at least 1, got 0",
+    "train --keep 0": "--keep must be at least 1, got 0",
+    "train --learning-rate 0": "--learning-rate must be a positive number, got 0",
+    "train --dropout 1": "--dropout must be at least 0 and below 1, got 1",
+    "train --decay 2": "--decay must be at most 1, got 2",
+    "train --max-norm 1": "--max-norm 1 and --max-value 5: set one of them to inf",
+    "train --variational": "--variational has no effect on --model char: leave it out",
+    "train --model awd --cell min-gru --data {long}": "weights: MinimalParams has no 'w_h'",
+    "train --resume {folder}": "--resume: {folder} is not a results folder",
+    "evaluate {folder}": "{folder} is not a results folder",
+    "sample {folder}": "{folder} is not a results folder",
+    "--compare keras": 'Invalid value "keras" for --compare. Choose from: "torch"',
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.setattr(pooch, "retrieve", _no_network)
+    files = {"empty": b"", "binary": b"\xff\xfe", "short": 10 * b"a", "unknown": 80 * b"a" + 20 * b"Z"}
+    files["long"] = 60 * b"some words\nand more of them "
+    places = {name: tmp_path / "in" / name for name in files} | {"folder": tmp_path / "in"}
+    (tmp_path / "in").mkdir()
+    for name, content in files.items():
+        places[name].write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    out = ["--out", str(tmp_path / "out")] if arguments.startswith(("train", "--")) else []
+    assert main(["language", *arguments.format(**places).split(), *out]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(BAD_INPUT[arguments].format(**places))
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _no_network(*arguments, **options):
+    raise OSError("no network")
+
+
+def test_recipes_are_complete_and_those_of_the_papers():
+    assert set(RECIPES) == set(LANGUAGE_MODELS) >= {model for model, _ in PUBLISHED}
+    for name, settings in RECIPES.items():
+        assert settings.model == name
+        Config(**recipe(settings) | {"data": "ptb"}).check()
+    # Zaremba et al. take the sum over time of the loss as it is: a learning rate of 1 and a norm of 5, over 20 steps.
+    small = RECIPES["zaremba-small"]
+    assert (small.learning_rate / small.bptt, small.max_norm * small.bptt) == (1, 5)
+    vocabulary = Vocabulary.build(LINES)
+    tokens = vocabulary.encode(LINES)
+    experiment = Experiment(
+        Config(hidden_size=4, layers=1, decay=0.5, decay_after=2, batch_size=10),
+        "rnn",
+        Texts(vocabulary, *(3 * [tokens])),
+    )
+    steps = experiment.plan(0).steps
+    rates = [float(experiment.learning_rate(epoch * steps)) / 2e-3 for epoch in range(4)]
+    np.testing.assert_allclose(rates, [1, 1, 0.5, 0.25])
+    assert recipe(Config(model="rnnlm"))["min_count"] == 2
+    assert recipe(Config(model="rnnlm", data="ptb"))["min_count"] == 1
+
+
+def test_table():
+    entry = {"cell": "gru", "kind": "epoch", "work_per_second": 1000.0}
+    result = {
+        "cell": "gru",
+        "kind": "result",
+        "status": "ok",
+        "parameters": 12345,
+        "epoch": 7,
+        "valid_perplexity": 4.25,
+    }
+    records = [entry, entry | {"work_per_second": 3000.0}, result | {"test_perplexity": 4.0, "test_loss": math.log(4)}]
+    assert table_rows(records, Config(cell=("gru",)))[1] == ("gru", "12,345", "7", "4.25", "4", "2.000", "2,000")
+    records[-1] |= {"status": "diverged", "epoch": None, "valid_perplexity": "nan", "test_loss": "nan"}
+    assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged)"
+
+
+@pytest.mark.peers
+def test_compare_with_pytorch(tmp_path, capsys, monkeypatch):
+    from benchmarks.language import compare
+
+    monkeypatch.setattr(compare, "SAMPLE_SECONDS", 0.01)
+    work = compare.Work(8, 2, 0.5, vocabulary_size=11, batch_size=2, bptt=5)
+    monkeypatch.setattr(compare, "WORK", {"tiny": work})
+    assert main(["language", "--compare", "torch", "--rounds", "2", "--out", str(tmp_path)]) == 0
+    assert "tiny" in capsys.readouterr().out
+    (folder,) = (tmp_path / "language-torch").iterdir()
+    (record,) = read(folder)
+    assert record["difference"] < 1e-4
+    assert min(record["median"].values()) > 0
+    assert all(len(rates) == 2 for rates in record["tokens_per_second"].values())
