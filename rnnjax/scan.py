@@ -22,7 +22,7 @@ from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
-from rnnjax.kernels import blocked, deer, parallel
+from rnnjax.kernels import blocked, deer, fused, parallel
 from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, select, vary_with, widen
 from rnnjax.registry import Registry
 
@@ -223,7 +223,15 @@ def in_segments(
 
 
 KERNELS: Registry[Kernel] = Registry(
-    "kernel", {"auto": choose, "scan": step_by_step, "blocked": blocked.run, "parallel": parallel.run, "deer": deer.run}
+    "kernel",
+    {
+        "auto": choose,
+        "scan": step_by_step,
+        "blocked": blocked.run,
+        "fused": fused.run,
+        "parallel": parallel.run,
+        "deer": deer.run,
+    },
 )
 """The names that `unroll` takes; see `rnnjax.kernels.base`."""
 
