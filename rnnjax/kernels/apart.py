@@ -269,6 +269,7 @@ def _sum(apart: Apart, params: Any, values: list[Value], shapes: list[tuple[int,
 RULES: dict[str, Rule] = {
     "reshape": _reshape,
     "squeeze": _reshape,
+    "reshard": _reshape,
     "broadcast_in_dim": _broadcast,
     "slice": _slice,
     "split": _split,

@@ -17,9 +17,9 @@ and JAX transposes b_t into one product for the gradient of each weight matrix. 
 recurrences of these two kinds.
 """
 
-import functools
+
 import math
-from functools import partial
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -236,7 +236,7 @@ class Functions(NamedTuple):
         carry = jax.tree.map(example, carry)
         params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
         seen = jax.eval_shape(cell.recurrent_input, carry)
-        z = jax.eval_shape(partial(cell.multiply, params), seen)
+        z = jax.eval_shape(cell.multiply, params, seen)
         units = math.gcd(*(leaf.shape[-1] for leaf in jax.tree.leaves((carry, seen, z))))
         forth = take_apart(after, units, params, z, z, carry)
         back = take_apart(before, units, params, z, z, carry, carry)
@@ -274,7 +274,7 @@ class Functions(NamedTuple):
                 lax.dot(part, block, preferred_element_type=wide)
                 for part, block in zip(cleared, blocks, strict=True)
             )
-            return functools.reduce(jnp.add, products)
+            return reduce(jnp.add, products)
 
         return tuple(map(column, range(columns)))
 
