@@ -9,7 +9,6 @@ from rich.console import Console
 
 import rnnjax
 from benchmarks import BENCHMARKS
-from benchmarks.devices import use_all_cores
 from benchmarks.errors import BenchmarkError, Interrupted, UsageError
 
 
@@ -50,5 +49,4 @@ def fail(error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
-    use_all_cores()
     sys.exit(main(sys.argv[1:]))

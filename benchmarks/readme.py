@@ -30,10 +30,10 @@ def comparison(path: str) -> Sequence[Sequence[str]]:
     return [("cell", "PyTorch (s)", "rnnjax (s)", "ratio"), *compare.table_rows(read_records(README.parent / path))]
 
 
-def speed(path: str, quantity: str) -> Sequence[Sequence[str]]:
-    """A table of a run of the speed benchmark: "step", "forward", "compile" or "memory"."""
+def speed(path: str, quantity: str, devices: str) -> Sequence[Sequence[str]]:
+    """A table of a run of the speed benchmark on a number of devices: "step", "forward", "compile" or "memory"."""
     records = read_records(README.parent / path)
-    return speed_report.table_rows(records, SpeedConfig(**records[0]["config"]), quantity)
+    return speed_report.table_rows(records, SpeedConfig(**records[0]["config"]), quantity, int(devices))
 
 
 def cells() -> Sequence[Sequence[str]]:

@@ -14,6 +14,7 @@ import pytest
 collect_ignore = ["interop/record.py"]  # no tests, and doctest would import it, which takes PyTorch and Keras
 
 jax.config.update("jax_num_cpu_devices", 2)  # for what is spread over devices; all else runs on the first
+jax.devices()  # started here, before a command does it with another number
 
 
 @pytest.fixture

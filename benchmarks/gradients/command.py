@@ -1,17 +1,17 @@
 """The command line of the gradient benchmark."""
 
-import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import environment
-from benchmarks.errors import Interrupted, UsageError
+from benchmarks.devices import use_devices
+from benchmarks.errors import UsageError
 from benchmarks.gradients import compare as comparison
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.experiment import Experiment
@@ -19,6 +19,7 @@ from benchmarks.gradients.figures import draw_all
 from benchmarks.gradients.records import is_done, make_records
 from benchmarks.gradients.report import print_table, write_report
 from benchmarks.results import Results
+from benchmarks.run import open_results, progress_bar, saved_settings
 
 
 def defaults(resume: Path | None = None, compare: str | None = None, **others: Any) -> dict[str, Any]:
@@ -26,8 +27,8 @@ def defaults(resume: Path | None = None, compare: str | None = None, **others: A
     if resume is not None and compare is not None:
         raise UsageError("--resume: --compare does not resume, leave one of them out")
     if resume is not None:
-        return Results.config(resume, [field.name for field in dataclasses.fields(Config)])
-    return dataclasses.asdict(comparison.SETTINGS) if compare is not None else {}
+        return saved_settings(resume, Config)
+    return asdict(comparison.SETTINGS) if compare is not None else {}
 
 
 def command(
@@ -60,23 +61,16 @@ def command(
     if config.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     config.check()
+    use_devices(config.devices, config.seeds)
     if compare is not None:
         comparison.run(console, config, out)
         return
-    settings = dataclasses.asdict(config)
     here = environment.describe()
-    results = Results.create(out, "gradients", settings, here) if resume is None else Results.resume(resume, settings)
-    console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
-    try:
+    with open_results(console, "gradients", config, here, out, resume) as results:
         measure(console, config, results, here)
         records = results.read()
         with console.status("Drawing figures"):
             report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"Interrupted; all finished records are in {results.folder}. "
-            f"Go on with: python -m benchmarks gradients --resume {results.folder}"
-        ) from None
     print_table(console, records, config)
     console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
@@ -91,15 +85,7 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
         results.keep(record for record in records if (record["cell"], record["lag"]) in finished)
     todo = [experiment for experiment in experiments if experiment not in done]
     with (
-        Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-        ) as progress,
+        progress_bar(console) as progress,
         # While one experiment runs, the next ones compile: on two cores this takes a third off the whole.
         ThreadPoolExecutor(1) as compiler,
     ):

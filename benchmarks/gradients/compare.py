@@ -14,19 +14,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks import environment
-from benchmarks.devices import cores, over_seeds
+from benchmarks.devices import SEEDS, cores, over_seeds
 from benchmarks.errors import BenchmarkError, Interrupted, UsageError
 from benchmarks.gradients.config import Config
 from benchmarks.results import Record, Results
 from rnnjax import Cell, flow
 
 SETTINGS = Config(lags=(1000,), seeds=8, hidden_size=64, batch_size=16)
-USED = ("cells", "lags", "seeds", "hidden_size", "batch_size")
+USED = ("cells", "lags", "seeds", "hidden_size", "batch_size", "devices")
 INPUTS = 8
 ROUNDS = 3
 """Rounds of measurement: in each PyTorch once on one thread and once on all cores, and rnnjax five times."""
@@ -67,7 +68,8 @@ def compare_cell(config: Config, name: str, make_runner: Callable[..., Any], adv
     seeds = jnp.arange(config.seeds)
     params = jax.vmap(lambda seed: cell.init(jax.random.key(seed), INPUTS))(seeds)
     xs = jax.random.normal(jax.random.key(config.data_seed), (config.seeds, lag, config.batch_size, INPUTS))
-    ours = over_seeds(lambda args: norms_of(cell, *args), config.seeds)
+    specs = SEEDS, PartitionSpec("seeds", None, "batch")
+    ours = over_seeds(lambda args: norms_of(cell, *args), config.seeds, config.batch_size, specs, config.devices)
     theirs = make_runner(name, [jax.tree.map(lambda leaf, s=s: leaf[s], params) for s in seeds], np.asarray(xs))
     started = time.perf_counter()
     program = ours.lower((params, xs)).compile()

@@ -43,6 +43,8 @@ class Config:
     """Precision of weights and inputs."""
     data_seed: Int = 0
     """Seed of the data."""
+    devices: Int | None = None
+    """Devices that seeds, and then batches, are spread over; by default all, of a CPU one a core."""
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
@@ -51,6 +53,8 @@ class Config:
         sizes = ("seeds", "steps", "hidden-size", "layers", "batch-size")
         for name, least in (*((size, 1) for size in sizes), ("data-seed", 0)):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), least)
+        if self.devices is not None:
+            check_least("--devices", self.devices, 1)
         if self.data_seed > LARGEST_SEED:
             raise UsageError(f"--data-seed must be at most {LARGEST_SEED}, got {self.data_seed}")
         for name in ("learning-rate", "max-norm"):

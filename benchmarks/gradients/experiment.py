@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from benchmarks.devices import over_seeds
+from benchmarks.devices import SEEDS, over_seeds
 from benchmarks.gradients.config import Config
 from rnnjax import flow
 from rnnjax.models import Readout
@@ -161,10 +162,15 @@ class Experiment:
         """Compiles what all seeds run; can be done ahead of its turn, in another thread."""
         params, batches = jax.eval_shape(lambda: (self.params(), self.batches(0)))
         learner = jax.eval_shape(lambda params: self.learner(params, 1.0), params)
-        return Programs(
-            over_seeds(self.measure, self.config.seeds).lower((params, batches)).compile(),
-            over_seeds(self.train, self.config.seeds).lower((learner, batches)).compile(),
+        sequences: Any = PartitionSpec("seeds", None, None, "batch")
+        lengths: Any = PartitionSpec("seeds", None, "batch")
+        specs = SEEDS, Batch(inputs=sequences, targets=sequences, weights=sequences, lengths=lengths)
+        config = self.config
+        measure, train = (
+            over_seeds(function, config.seeds, config.batch_size, specs, config.devices)
+            for function in (self.measure, self.train)
         )
+        return Programs(measure.lower((params, batches)).compile(), train.lower((learner, batches)).compile())
 
     def run(self, programs: Programs) -> Iterator[int | Phase]:
         """Gives the phases as they are done, and in between the number of training steps just made."""

@@ -5,7 +5,7 @@ An adapter is one file and one line in `PEERS`. Each has the same names in the s
     PACKAGE   the name that its version is found by
     CELLS     what it has for our cells "rnn", "lstm" and "gru"
     LACKS     why it has none, for the others
-    make      its `Program` (benchmarks.peers.program) with our weights, on our inputs
+    make      its network with our weights: a `JaxNetwork` (benchmarks.peers.program), or all of the `Program`
 
 and writes the work as a user of the library who wants it fast would.
 """

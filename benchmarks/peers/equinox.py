@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from benchmarks.peers.program import Program, jax_program
+from benchmarks.peers.program import JaxNetwork
 
 PACKAGE = "equinox"
 CELLS: dict[str, Any] = {"lstm": equinox.nn.LSTMCell, "gru": equinox.nn.GRUCell}
 LACKS = {"rnn": "has no simple RNN cell"}
 
 
-def make(name: str, params: Any, xs: np.ndarray) -> Program:
+def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
     size = params.w_h.shape[0]
     cell = CELLS[name](xs.shape[-1], size, key=jax.random.key(0))
     # Gates are in our order.
@@ -32,4 +32,4 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         zeros = jnp.zeros((xs.shape[1], size), xs.dtype)
         return jax.lax.scan(body, (zeros, zeros) if name == "lstm" else zeros, xs)[1]
 
-    return jax_program(apply, cell, xs, lambda cell: params._replace(w_x=cell.weight_ih.T, w_h=cell.weight_hh.T))
+    return JaxNetwork(apply, cell, lambda cell: params._replace(w_x=cell.weight_ih.T, w_h=cell.weight_hh.T))

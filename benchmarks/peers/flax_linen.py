@@ -6,7 +6,7 @@ import numpy as np
 from flax import linen
 from jax import Array
 
-from benchmarks.peers.program import Program, cell_of, jax_program
+from benchmarks.peers.program import JaxNetwork, cell_of
 from rnnjax.interop import from_flax, to_flax
 
 PACKAGE = "flax"
@@ -14,7 +14,7 @@ CELLS: dict[str, Any] = {"rnn": linen.SimpleCell, "lstm": linen.OptimizedLSTMCel
 LACKS: dict[str, str] = {}
 
 
-def make(name: str, params: Any, xs: np.ndarray) -> Program:
+def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
     cell, kind = cell_of(name, params), f"linen.{CELLS[name].__name__}"
     # The carry takes its dtype from `param_dtype`.
     module = linen.RNN(CELLS[name](cell.output_size, param_dtype=xs.dtype), time_major=True)
@@ -23,9 +23,8 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         ys: Any = module.apply({"params": weights}, xs)
         return ys
 
-    return jax_program(
+    return JaxNetwork(
         apply,
         {"cell": to_flax(cell, params, kind)},
-        xs,
         lambda gradients: from_flax(cell, gradients["cell"], kind),
     )

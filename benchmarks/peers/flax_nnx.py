@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from benchmarks.peers.program import Program, cell_of, jax_program
+from benchmarks.peers.program import JaxNetwork, cell_of
 from rnnjax.interop import from_flax, to_flax
 
 PACKAGE = "flax"
@@ -14,7 +14,7 @@ CELLS: dict[str, Any] = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "
 LACKS: dict[str, str] = {}
 
 
-def make(name: str, params: Any, xs: np.ndarray) -> Program:
+def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
     cell, kind = cell_of(name, params), f"nnx.{CELLS[name].__name__}"
     # The weights are replaced, and there is no orthogonal matrix in bfloat16.
     options = {"recurrent_kernel_init": nnx.initializers.zeros_init(), "dtype": xs.dtype, "param_dtype": xs.dtype}
@@ -26,4 +26,4 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         ys: Array = nnx.merge(graph, weights, *rest, copy=True)(xs)
         return ys
 
-    return jax_program(apply, weights, xs, lambda gradients: from_flax(cell, nnx.to_pure_dict(gradients)["cell"], kind))
+    return JaxNetwork(apply, weights, lambda gradients: from_flax(cell, nnx.to_pure_dict(gradients)["cell"], kind))

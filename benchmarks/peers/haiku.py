@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from benchmarks.peers.program import Program, jax_program
+from benchmarks.peers.program import JaxNetwork
 
 PACKAGE = "dm-haiku"
 CELLS: dict[str, Any] = {"lstm": haiku.LSTM}
@@ -18,7 +18,7 @@ LACKS = {
 }
 
 
-def make(name: str, params: Any, xs: np.ndarray) -> Program:
+def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
     size = params.w_h.shape[0]
 
     def network(xs: Array) -> Array:
@@ -36,7 +36,7 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         w = _swap_gates(gradients["lstm/linear"]["w"])
         return params._replace(w_x=w[: xs.shape[-1]], w_h=w[xs.shape[-1] :])
 
-    return jax_program(transformed.apply, {"lstm/linear": linear}, xs, to_ours)
+    return JaxNetwork(transformed.apply, {"lstm/linear": linear}, to_ours)
 
 
 def _swap_gates(weights: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.experimental import rnn
 
-from benchmarks.peers.program import Program, Unsupported, cell_of, jax_program
+from benchmarks.peers.program import JaxNetwork, Unsupported, cell_of
 from rnnjax.interop import from_torch, to_torch
 
 PACKAGE = "jaxlib"
@@ -19,7 +19,7 @@ ORDER = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """How cuDNN packs weights into one vector, by their names in PyTorch, which has them in the same layout."""
 
 
-def make(name: str, params: Any, xs: np.ndarray) -> Program:
+def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
     if jax.default_backend() != "gpu":
         raise Unsupported("needs a GPU")
     if xs.dtype != np.float32:
@@ -43,7 +43,7 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         )[0]
         return ys
 
-    return jax_program(apply, pack(name, params), xs, lambda gradient: unpack(name, params, gradient), batch_major=True)
+    return JaxNetwork(apply, pack(name, params), lambda gradient: unpack(name, params, gradient), batch_major=True)
 
 
 def pack(name: str, params: Any) -> np.ndarray:

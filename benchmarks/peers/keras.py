@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from jax import Array
 
-from benchmarks.peers.program import Program, Unsupported, cell_of, jax_program
+from benchmarks.peers.program import JaxNetwork, Unsupported, cell_of
 from rnnjax.interop import from_keras, to_keras
 
 PACKAGE = "keras"
@@ -17,7 +17,7 @@ CELLS: dict[str, Any] = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LST
 LACKS: dict[str, str] = {}
 
 
-def make(name: str, params: Any, xs: np.ndarray) -> Program:
+def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
     if keras.backend.backend() != "jax":
         raise Unsupported(f"Keras was imported before, with the backend {keras.backend.backend()}")
     cell = cell_of(name, params)
@@ -33,4 +33,4 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         return ys
 
     weights = [variable.value for variable in layer.trainable_variables]
-    return jax_program(apply, weights, xs, lambda gradients: from_keras(cell, gradients), batch_major=True)
+    return JaxNetwork(apply, weights, lambda gradients: from_keras(cell, gradients), batch_major=True)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import rnnjax
 
@@ -66,32 +67,48 @@ def cell_of(name: str, params: Any) -> rnnjax.Cell[Any, Any]:
     return rnnjax.CELLS[name](params.w_h.shape[0])
 
 
-def jax_program(
-    apply: Callable[[Any, Array], Array],
-    weights: Any,
-    xs: np.ndarray,
-    to_ours: Callable[[Any], Any],
-    *,
-    batch_major: bool = False,
-) -> Program:
-    """The program of a library on JAX: `apply(weights, xs)` gives all outputs.
+class JaxNetwork(NamedTuple):
+    """The network of a library on JAX, whose program is the same for all of them."""
 
-    `to_ours` finds `w_x` and `w_h` in a pytree like `weights`. With `batch_major`, inputs and outputs are
-    `[batch, time, ...]`, put so before the clock runs.
-    """
+    apply: Callable[[Any, Array], Array]
+    """All outputs, from the weights and the inputs."""
+    weights: Any
+    to_ours: Callable[[Any], Any]
+    """Finds `w_x` and `w_h` in a pytree like the weights."""
+    batch_major: bool = False
+    """Inputs and outputs are `[batch, time, ...]`, put so before the clock runs."""
 
-    def order(array: Any) -> Any:
-        return array.swapaxes(0, 1) if batch_major else array
+    def program(self, xs: np.ndarray, devices: int = 1) -> Program:
+        """Spread over several devices, each has a part of the batch, and the gradients of the weights are summed."""
 
-    def loss(weights: Any, xs: Array) -> Array:
-        return jnp.square(apply(weights, xs).astype(jnp.float32)).mean()
+        def order(array: Any) -> Any:
+            return array.swapaxes(0, 1) if self.batch_major else array
 
-    def read(ys: Array, gradients: tuple[Any, Array]) -> Results:
-        ours = to_ours(gradients[0])
-        return Results(*(np.asarray(leaf, np.float32) for leaf in (order(ys), ours.w_x, ours.w_h, order(gradients[1]))))
+        def loss(weights: Any, xs: Array) -> Array:
+            return jnp.square(self.apply(weights, xs).astype(jnp.float32)).mean() / devices
 
-    arguments = jax.tree.map(jnp.asarray, (weights, order(xs)))
-    return Program(_compile(apply, arguments), _compile(jax.grad(loss, argnums=(0, 1)), arguments), read)
+        def step(weights: Any, xs: Array) -> tuple[Any, Array]:
+            g_weights, g_xs = jax.grad(loss, argnums=(0, 1))(weights, xs)
+            return (lax.psum(g_weights, "batch"), g_xs) if devices > 1 else (g_weights, g_xs)
+
+        def read(ys: Array, gradients: tuple[Any, Array]) -> Results:
+            found = self.to_ours(gradients[0])
+            ours = order(ys), found.w_x, found.w_h, order(gradients[1])
+            return Results(*(np.asarray(leaf, np.float32) for leaf in ours))
+
+        local = jax.local_devices()[:devices]
+        mesh = jax.make_mesh((devices,), ("batch",), devices=local, axis_types=(AxisType.Auto,))
+        whole, part = PartitionSpec(), PartitionSpec("batch") if self.batch_major else PartitionSpec(None, "batch")
+
+        def spread(function: Callable[..., Any], out_specs: Any) -> Callable[..., Any]:
+            if devices == 1:
+                return function
+            return jax.shard_map(function, mesh=mesh, in_specs=(whole, part), out_specs=out_specs, check_vma=False)
+
+        weights = jax.device_put(self.weights, NamedSharding(mesh, whole))
+        arguments = weights, jax.device_put(order(xs), NamedSharding(mesh, part))
+        forward, training = spread(self.apply, part), spread(step, (whole, part))
+        return Program(_compile(forward, arguments), _compile(training, arguments), read)
 
 
 def _compile(function: Callable[..., Any], arguments: tuple[Any, Array]) -> Routine:

@@ -1,17 +1,17 @@
 """The command line of the speed benchmark."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import environment
-from benchmarks.errors import Interrupted, UsageError
+from benchmarks.devices import use_devices
+from benchmarks.errors import UsageError
 from benchmarks.results import Results
+from benchmarks.run import open_results, progress_bar, saved_settings
 from benchmarks.speed.config import Config
 from benchmarks.speed.figures import draw
 from benchmarks.speed.measure import measure, peer_versions
@@ -21,7 +21,7 @@ from benchmarks.speed.report import print_tables
 
 def defaults(resume: Path | None = None, **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run."""
-    return {} if resume is None else Results.config(resume, [field.name for field in dataclasses.fields(Config)])
+    return {} if resume is None else saved_settings(resume, Config)
 
 
 def command(
@@ -49,30 +49,23 @@ def command(
     """
     console = Console()
     config.check()
-    start_jax(config.platform)
-    settings = dataclasses.asdict(config)
+    start_jax(config.platform, max(config.devices))
     here = environment.describe() | peer_versions(config)
-    results = Results.create(out, "speed", settings, here) if resume is None else Results.resume(resume, settings)
-    console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
-    try:
+    with open_results(console, "speed", config, here, out, resume) as results:
         measure_all(console, config, results, here)
         records = results.read()
         with console.status("Drawing the figure"):
             draw(records, config, results.folder)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"Interrupted; all finished records are in {results.folder}. "
-            f"Go on with: python -m benchmarks speed --resume {results.folder}"
-        ) from None
     print_tables(console, records, config)
 
 
-def start_jax(platform: str) -> None:
-    """Starts JAX on a platform; a cache of compiled programs would hide what compiling takes."""
+def start_jax(platform: str, devices: int) -> None:
+    """Starts JAX on so many devices of a platform; a cache of compiled programs would hide what compiling takes."""
     jax.config.update("jax_enable_compilation_cache", False)
     if platform != "auto":
         jax.config.update("jax_platforms", platform)
     try:
+        use_devices(devices)
         found = jax.default_backend()
     except RuntimeError as error:
         raise UsageError(f"--platform: JAX cannot run here on {platform}: {error}") from None
@@ -88,15 +81,7 @@ def measure_all(console: Console, config: Config, results: Results, here: dict[s
     if records:
         finished = {(cell, str(shape)) for cell, shape in done}
         results.keep(record for record in records if (record["cell"], record["shape"]) in finished)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
+    with progress_bar(console) as progress:
         stages = len(config.columns) + config.repeats
         bar = progress.add_task("", total=stages * len(work), completed=stages * len(done))
         for cell, shape in work:

@@ -1,5 +1,6 @@
 """The settings of the speed benchmark."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -32,6 +33,28 @@ def parse_shape(text: str) -> Shape:
     return Shape(*map(int, found.groups()))
 
 
+class Column(NamedTuple):
+    """What is timed: a library, with settings of `rnnjax.unroll`, on a number of devices."""
+
+    library: str = "rnnjax"
+    kernel: str = "auto"
+    remat: int | Literal["sqrt"] | None = None
+    devices: int = 1
+
+    def __str__(self) -> str:
+        kernel = "" if self.kernel == "auto" else f" {self.kernel}"
+        remat = "" if self.remat is None else f" remat {self.remat}"
+        return self.library + kernel + remat + (f" x{self.devices}" if self.devices > 1 else "")
+
+
+def parse_remat(text: str) -> int | Literal["sqrt"] | None:
+    if text in ("none", "sqrt"):
+        return "sqrt" if text == "sqrt" else None
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise UsageError(f"--remat: {text!r} is neither none, nor sqrt, nor a number of steps")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of a run."""
@@ -44,6 +67,12 @@ class Config:
     """Libraries to time, rnnjax among them; the first is what the others are compared with."""
     kernels: tuple[str, ...] = ("auto",)
     """Kernels of rnnjax.unroll to time, each in a column of its own."""
+    remat: tuple[str, ...] = ("none",)
+    """What rnnjax.unroll computes anew in the backward pass, each in a column of its own: none, sqrt, or the segments
+    of a number of steps."""
+    devices: tuple[Int, ...] = (1,)
+    """Numbers of devices that the batch is spread over, by libraries on JAX, each in columns of its own; a CPU is made
+    as many devices as that takes."""
     repeats: Int = 10
     """Samples of each library, taken in turn."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -53,15 +82,19 @@ class Config:
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
-        for name in ("cells", "shapes", "libraries", "kernels"):
+        for name in ("cells", "shapes", "libraries", "kernels", "remat", "devices"):
             check_several(f"--{name}", getattr(self, name))
         check_known("--cells", self.cells, CELLS)
         for text in self.shapes:
             parse_shape(text)
         check_known("--libraries", self.libraries, LIBRARIES)
         check_known("--kernels", self.kernels, KERNELS)
-        if self.kernels != Config.kernels and "rnnjax" not in self.libraries:
-            raise UsageError("--kernels has no effect without rnnjax among --libraries: leave it out")
+        for text in self.remat:
+            parse_remat(text)
+        for name in ("kernels", "remat"):
+            if getattr(self, name) != getattr(Config, name) and "rnnjax" not in self.libraries:
+                raise UsageError(f"--{name} has no effect without rnnjax among --libraries: leave it out")
+        check_least("--devices", min(self.devices), 1)
         check_least("--repeats", self.repeats, 1)
 
     @property
@@ -69,10 +102,20 @@ class Config:
         return tuple(parse_shape(text) for text in self.shapes)
 
     @property
-    def columns(self) -> dict[str, tuple[str, str]]:
-        """Names of what is timed, each with its library and, for rnnjax, its kernel."""
-        found = {}
-        for library in self.libraries:
-            for kernel in self.kernels if library == "rnnjax" else ("auto",):
-                found[library if kernel == "auto" else f"{library} {kernel}"] = (library, kernel)
-        return found
+    def columns(self) -> dict[str, Column]:
+        """What is timed, by name. PyTorch shares out a batch by itself, over threads."""
+        found = []
+        for devices, library in itertools.product(self.devices, self.libraries):
+            if library == "rnnjax":
+                remat = map(parse_remat, self.remat)
+                found += [Column(library, *each, devices) for each in itertools.product(self.kernels, remat)]
+            elif devices == self.devices[0] or library != "pytorch":
+                found.append(Column(library, devices=1 if library == "pytorch" else devices))
+        return {str(column): column for column in found}
+
+    def columns_on(self, devices: int) -> tuple[str, ...]:
+        """The names of what is compared with each other, in the order of the libraries."""
+        found = {name: column for name, column in self.columns.items() if column.devices == devices}
+        if "pytorch" in self.columns:
+            found["pytorch"] = self.columns["pytorch"]
+        return tuple(sorted(found, key=lambda name: self.libraries.index(found[name].library)))

@@ -15,17 +15,22 @@ from benchmarks.speed.records import QUANTITIES, pick, tabulate
 
 MARKERS = "osD^vPX"
 ROUTINES = ("step", "forward")
+LENGTH_PANELS = {"memory": "memory of a training step (MiB)", "step": "time of a training step (ms)"}
 
 
 def draw(records: Sequence[Record], config: Config, folder: Path) -> None:
-    """Writes speed.png and speed.svg into a folder."""
+    """Writes the figures into a folder, each as PNG and SVG: speed, speed-x2 on two devices, and length."""
     with in_style():
-        save(relative_times(records, config), folder, "speed")
+        for devices in config.devices:
+            name = "speed" if devices == 1 else f"speed-x{devices}"
+            save(relative_times(records, config, devices), folder, name)
+        if len({shape[1:] for shape in config.sizes}) == 1 and len(config.sizes) > 2:
+            save(against_length(records, config), folder, "length")
 
 
-def relative_times(records: Sequence[Record], config: Config) -> Figure:
+def relative_times(records: Sequence[Record], config: Config, devices: int) -> Figure:
     """The time of every column over that of the first, with its quartiles: one panel a cell and a routine."""
-    base, *others = tabulate(records, config, "step").columns
+    base, *others = tabulate(records, config, "step", devices).columns
     figure = Figure(figsize=(12, 1.8 + len(ROUTINES) * (0.5 + 0.4 * len(config.shapes))))
     panels = figure.subplots(len(ROUTINES), len(config.cells), sharex=True, sharey=True, squeeze=False)
     for line, routine in zip(panels, ROUTINES, strict=True):
@@ -34,7 +39,7 @@ def relative_times(records: Sequence[Record], config: Config) -> Figure:
             axes.set_title(f"{cell}: {QUANTITIES[routine].title.lower()}")
             for index, column in enumerate(others):
                 below = ((index + 0.5) / len(others) - 0.5) * 0.8
-                x, low, high = _relative(records, config, cell, routine, column)
+                x, low, high = _relative(records, config, cell, routine, column, base)
                 axes.errorbar(
                     x,
                     np.arange(len(x)) + below,
@@ -52,16 +57,41 @@ def relative_times(records: Sequence[Record], config: Config) -> Figure:
     return figure
 
 
+def against_length(records: Sequence[Record], config: Config) -> Figure:
+    """Memory and time of a training step against the number of steps: one column of panels a cell."""
+    figure = Figure(figsize=(1 + 3.6 * len(config.cells), 6))
+    panels = figure.subplots(2, len(config.cells), sharex=True, sharey="row", squeeze=False)
+    for line, (name, label) in zip(panels, LENGTH_PANELS.items(), strict=True):
+        line[0].set_ylabel(label)
+        for axes, cell in zip(line, config.cells, strict=True):
+            axes.set(xscale="log", yscale="log", title=cell)
+            for index, column in enumerate(config.columns):
+                found = pick(records, cell=cell, column=column, status="ok")
+                values = [QUANTITIES[name].value(record) for record in found]
+                axes.plot(
+                    [int(record["shape"].split("x")[0]) for record in found],
+                    np.asarray(values, float),
+                    marker=MARKERS[index % len(MARKERS)],
+                    color=COLOURS[index % len(COLOURS)],
+                    markersize=4.5,
+                    label=column,
+                )
+    for axes in panels[-1]:
+        axes.set_xlabel("time steps")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    return figure
+
+
 def _relative(
-    records: Sequence[Record], config: Config, cell: str, routine: str, column: str
+    records: Sequence[Record], config: Config, cell: str, routine: str, column: str, base: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median and quartiles over the first column's median at every shape, NaN where there is no number."""
+    """Median and quartiles over the median of `base` at every shape, NaN where there is no number."""
 
     def times(column: str, shape: str) -> list[float]:
         found = pick(records, cell=cell, shape=shape, column=column, status="ok")
         return [found[0][routine]["median"], *found[0][routine]["quartiles"]] if found else [np.nan] * 3
 
-    base = next(iter(config.columns))
     ratios = [np.divide(times(column, shape), times(base, shape)[0]) for shape in config.shapes]
     median, low, high = np.transpose(ratios)
     return median, low, high

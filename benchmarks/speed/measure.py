@@ -18,8 +18,8 @@ from jax import Array
 
 import rnnjax
 from benchmarks.peers import PEERS
-from benchmarks.peers.program import Program, Results, Routine, Unsupported, cell_of, clock, jax_program
-from benchmarks.speed.config import Config, Shape
+from benchmarks.peers.program import JaxNetwork, Program, Results, Routine, Unsupported, cell_of, clock
+from benchmarks.speed.config import Column, Config, Shape
 
 ROUTINES = ("forward", "step")
 SAMPLE_SECONDS = 0.02
@@ -83,9 +83,8 @@ def measure(config: Config, name: str, shape: Shape, advance: Callable[[], None]
     reference = functools.cache(partial(reference_results, name, params, xs))
     outcomes = {column: Outcome() for column in config.columns}
     for column, outcome in outcomes.items():
-        library, kernel = config.columns[column]
-        make = partial(ours, kernel) if library == "rnnjax" else partial(theirs, library)
-        outcome.attempt(partial(outcome.prepare, partial(make, name, params, xs), reference, tolerance(config.dtype)))
+        make = partial(make_program, config.columns[column], name, params, xs)
+        outcome.attempt(partial(outcome.prepare, make, reference, tolerance(config.dtype)))
         advance()
     for number in range(config.repeats):
         # In another order every time: what one library leaves behind (spinning threads, cold caches) meets them all.
@@ -98,26 +97,31 @@ def measure(config: Config, name: str, shape: Shape, advance: Callable[[], None]
 # --- programs ---------------------------------------------------------------------------------------------------------
 
 
-def ours(kernel: str, name: str, params: Any, xs: np.ndarray) -> Program:
+def make_program(column: Column, name: str, params: Any, xs: np.ndarray) -> Program:
+    """The program of a column."""
+    batch = xs.shape[1]
+    if batch % column.devices:
+        raise Unsupported(f"a batch of {batch} does not spread over {column.devices} devices")
+    if column.library == "rnnjax":
+        return ours(column, name, params, xs)
+    adapter = load(column.library)
+    if name in adapter.LACKS:
+        raise Unsupported(adapter.LACKS[name])
+    made: Program | JaxNetwork = adapter.make(name, params, xs)
+    return made.program(xs, column.devices) if isinstance(made, JaxNetwork) else made
+
+
+def ours(column: Column, name: str, params: Any, xs: np.ndarray) -> Program:
     """The program of rnnjax."""
     cell = cell_of(name, params)
 
     def apply(params: Any, xs: Array) -> Array:
-        return rnnjax.unroll(cell, params, xs, kernel=kernel)[1]
+        return rnnjax.unroll(cell, params, xs, kernel=column.kernel, remat=column.remat)[1]
 
     try:
-        return jax_program(apply, params, xs, lambda gradients: gradients)
+        return JaxNetwork(apply, params, lambda gradients: gradients).program(xs, column.devices)
     except ValueError as error:  # a kernel that cannot run this cell
         raise Unsupported(str(error)) from None
-
-
-def theirs(library: str, name: str, params: Any, xs: np.ndarray) -> Program:
-    """The program of another library."""
-    adapter = load(library)
-    if name in adapter.LACKS:
-        raise Unsupported(adapter.LACKS[name])
-    program: Program = adapter.make(name, params, xs)
-    return program
 
 
 def load(library: str) -> ModuleType:
@@ -161,7 +165,7 @@ def draw(name: str, shape: Shape, dtype: str) -> tuple[Any, np.ndarray]:
 def reference_results(name: str, params: Any, xs: np.ndarray) -> Results:
     """Outputs and gradients of rnnjax's scan, in full precision on every platform."""
     with jax.default_matmul_precision("highest"):
-        return ours("scan", name, params, xs).results()
+        return ours(Column(kernel="scan"), name, params, xs).results()
 
 
 def tolerance(dtype: str) -> float:

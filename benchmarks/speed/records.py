@@ -20,14 +20,16 @@ def make_records(
 ) -> Iterator[Record]:
     """One record a column."""
     for column, outcome in outcomes.items():
-        library, kernel = config.columns[column]
+        timed = config.columns[column]
         yield {
             "benchmark": "speed",
             "cell": cell,
             "shape": str(shape),
             "column": column,
-            "library": library,
-            "kernel": kernel if library == "rnnjax" else None,
+            "library": timed.library,
+            "kernel": timed.kernel if timed.library == "rnnjax" else None,
+            "remat": timed.remat,
+            "devices": timed.devices,
             "status": outcome.status,
             "reason": outcome.reason,
             "differences": outcome.differences,
@@ -109,15 +111,15 @@ class Grid(NamedTuple):
     rows: tuple[Row, ...]
 
 
-def tabulate(records: Sequence[Record], config: Config, quantity: str) -> Grid:
-    """All shapes of all cells."""
+def tabulate(records: Sequence[Record], config: Config, quantity: str, devices: int) -> Grid:
+    """All shapes of all cells, on a number of devices."""
 
     def value(cell: str, shape: str, column: str) -> float | None:
         found = pick(records, cell=cell, shape=shape, column=column, status="ok")
         return QUANTITIES[quantity].value(found[0]) if found else None
 
     places = [(cell, shape) for cell in config.cells for shape in config.shapes]
-    first, *rest = config.columns
+    first, *rest = config.columns_on(devices)
     others = [column for column in rest if any(value(*place, column) is not None for place in places)]
     rows = (Row(*place, value(*place, first), tuple(value(*place, column) for column in others)) for place in places)
     return Grid((first, *others), tuple(rows))

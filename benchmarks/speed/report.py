@@ -1,5 +1,6 @@
 """The tables in the terminal, and their rows for the README."""
 
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -15,14 +16,15 @@ from benchmarks.speed.records import QUANTITIES, Grid, Row, failures, pick, spre
 
 def print_tables(console: Console, records: Sequence[Record], config: Config) -> None:
     """A table for each quantity that anything is known of, how to read them, and what is missing."""
-    for quantity in QUANTITIES:
-        grid = tabulate(records, config, quantity)
+    for devices, quantity in itertools.product(config.devices, QUANTITIES):
+        grid = tabulate(records, config, quantity, devices)
         if any(value is not None for row in grid.rows for value in (row.base, *row.others)):
             console.print(_table(grid, quantity))
-    base, *others = config.columns
     lines = ["Shapes: time steps x batch x hidden units, with as many inputs as hidden units."]
-    if others:
-        lines.append(f"Right of {base}: how many times as much it takes, below 1 (red) less than {base}.")
+    if len(config.columns) > len(config.devices):
+        lines.append("Right of the first column: how many times as much it takes, below 1 (red) less.")
+    if max(config.devices) > 1:
+        lines.append("xN: the batch spread over N devices.")
     for line in [*lines, *_spread(records)]:
         console.print(line, highlight=False)
     missing = failures(records)
@@ -32,9 +34,9 @@ def print_tables(console: Console, records: Sequence[Record], config: Config) ->
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def table_rows(records: Sequence[Record], config: Config, quantity: str) -> list[tuple[str, ...]]:
+def table_rows(records: Sequence[Record], config: Config, quantity: str, devices: int) -> list[tuple[str, ...]]:
     """Headings and rows."""
-    grid = tabulate(records, config, quantity)
+    grid = tabulate(records, config, quantity, devices)
     return [_headings(grid, quantity), *(_texts(row, quantity) for row in grid.rows)]
 
 

@@ -213,6 +213,10 @@ class PointwiseCell(AffineCell[PointwiseParamsT, HasHiddenT]):
         """Whether an error of the carry wears off, so that half-precision weights may round what they multiply."""
         return True
 
+    def gate_sizes(self, params: PointwiseParamsT) -> tuple[int, ...]:
+        """How many columns of the recurrent weights each gate has."""
+        return (self.hidden_size,) * (params.w_h.shape[1] // self.hidden_size)
+
     def multiply(self, params: PointwiseParamsT, h: Float[Array, "*batch inputs"]) -> Float[Array, "*batch gates"]:
         """h w_h."""
         return matmul(h, params.w_h if self.is_damped else params.w_h.astype(h.dtype))

@@ -95,6 +95,9 @@ class LSTM1997(PointwiseCell[LSTM1997Params, LSTM1997Carry]):
         sizes = (self.hidden_size, self.hidden_size, 2 * self.blocks)
         return LSTM1997Carry(*(jnp.zeros((*batch_shape, size), carry_dtype(dtype)) for size in sizes))
 
+    def gate_sizes(self, params: LSTM1997Params) -> tuple[int, ...]:
+        return (self.blocks, self.hidden_size, self.blocks)
+
     def recurrent_input(self, carry: LSTM1997Carry) -> Array:
         return jnp.concatenate([carry.h, carry.gates], axis=-1)
 

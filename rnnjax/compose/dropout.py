@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rnnjax.cells.around import Around
@@ -58,15 +59,16 @@ class Dropout(Composite[Any, Any], Around[Any, Any]):
 
 @dataclass(frozen=True)
 class RecurrentDropout(Around[Any, Any]):
-    """Dropout of what the recurrent weights multiply, one mask a sequence for all gates:
+    """Dropout of what the recurrent weights multiply, one mask a sequence and a gate:
 
-        carry_t = pointwise(params, x_t w_x + b, (m * h_(t-1) / (1 - rate)) w_h, carry_(t-1))
+        zh_k    = (m_k * h_(t-1) / (1 - rate)) w_h_k                 for every gate k
+        carry_t = pointwise(params, x_t w_x + b, zh, carry_(t-1))
 
-    m is zero with probability `rate`, drawn once for each row of the batch, or with `variational=False` anew at every
+    m_k is zero with probability `rate`, drawn once for each row of the batch, or with `variational=False` anew at every
     step. The state itself is left alone: what an LSTM's c or a GRU's z * h_(t-1) carries over time stays whole.
 
     Source: Y. Gal, Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2015
-    (arXiv:1512.05287), section 4, with tied masks.
+    (arXiv:1512.05287), section 4, with untied masks.
     """
 
     cell: Any
@@ -87,14 +89,19 @@ class RecurrentDropout(Around[Any, Any]):
 
     def perturb(self, key: Array, params: Any, shape: tuple[int, ...]) -> tuple[Any, Array | None]:
         inputs = jax.eval_shape(lambda: self.cell.recurrent_input(self.cell.initial_carry())).shape
-        return params, draw_mask(key, self.rate, shape, inputs, self.variational)
+        gates = len(self.cell.gate_sizes(params))
+        return params, draw_mask(key, self.rate, shape, (gates, *inputs), self.variational)
 
     def project_with(self, params: Any, xs: Array, noise: Any) -> WithNoise:
         return WithNoise(noise, self.cell.project(params, xs))
 
     def advance(self, params: Any, carry: Any, z: WithNoise) -> Any:
-        seen = drop(self.cell.recurrent_input(carry), z.own, self.rate)
-        return self.cell.pointwise(params, z.cell, self.cell.multiply(params, seen), carry)
+        if z.own is None:
+            return self.cell.advance(params, carry, z.cell)
+        seen = drop(self.cell.recurrent_input(carry)[..., None, :], z.own, self.rate)
+        blocks = jnp.split(params.w_h, np.cumsum(self.cell.gate_sizes(params))[:-1], axis=1)
+        zh = [self.cell.multiply(params._replace(w_h=block), seen[..., gate, :]) for gate, block in enumerate(blocks)]
+        return self.cell.pointwise(params, z.cell, jnp.concatenate(zh, axis=-1), carry)
 
     def output(self, params: Any, carry: Any, z: WithNoise) -> Array:
         return self.cell.output(params, carry, z.cell)

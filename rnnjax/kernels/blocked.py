@@ -77,7 +77,9 @@ class Plan(NamedTuple):
 
 def reads_only_the_sum(cell: PointwiseCell[Any, Any], params: Any, z: Any, carry: Any) -> bool:
     """Whether `pointwise` adds zx and zh and reads neither again, as the LSTM does: their sum can stand for both."""
-    jaxpr = jax.make_jaxpr(cell.pointwise)(params, z, z, carry).jaxpr
+    # By shapes and dtypes alone: how arrays lie on devices does not matter.
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (params, z, z, carry))
+    jaxpr = jax.make_jaxpr(cell.pointwise)(*example).jaxpr
     first = len(jax.tree.leaves(params))
     zx, zh = jaxpr.invars[first : first + 2]
     uses = [(each.primitive.name, [*each.invars]) for each in jaxpr.eqns] + [("output", [*jaxpr.outvars])]

@@ -10,13 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.gradients.config import Config
-from benchmarks.gradients.experiment import Experiment
+from benchmarks.gradients.experiment import Experiment, Phase
 from benchmarks.gradients.records import make_row
 from benchmarks.results import Results
 
@@ -163,6 +164,8 @@ BAD_INPUT = {
     "--batch-size -1": "--batch-size must be at least 1, got -1",
     "--data-seed 99999999999": "--data-seed must be at most 2147483647, got 99999999999",
     "--data-seed -1": "--data-seed must be at least 0, got -1",
+    "--devices 0": "--devices must be at least 1, got 0",
+    "--devices 99": "--devices: there are 2 here, not 99",
     "--learning-rate 0": "--learning-rate must be a positive number, got 0",
     "--max-norm nan": "--max-norm must be a positive number, got nan",
     "--forget-bias inf": "--forget-bias must be a finite number, got inf",
@@ -235,6 +238,19 @@ def test_norms_are_those_of_the_loss_at_the_end():
         jax.tree.map(lambda leaf: leaf[0], (experiment.params(), experiment.batches(0)))
     )
     assert curves.components.h[-1] - curves.components.h[0] < -3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_devices_change_no_result(seeds):
+    """Two devices share out the seeds, or of a single seed the batch."""
+
+    def outcome(devices):
+        config = Config(lags=(20,), seeds=seeds, steps=2, hidden_size=4, batch_size=2, devices=devices)
+        experiment = Experiment(config, "gru", 20)
+        return [phase[1:] for phase in experiment.run(experiment.compile()) if isinstance(phase, Phase)]
+
+    chex.assert_trees_all_close(outcome(2), outcome(1), rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_benchmark(capsys):

@@ -18,7 +18,7 @@ from benchmarks import readme
 from benchmarks.__main__ import main
 from benchmarks.peers import PEERS, jax_cudnn
 from benchmarks.speed import records as speed_records
-from benchmarks.speed.config import Config, Shape
+from benchmarks.speed.config import Column, Config, Shape
 from benchmarks.speed.measure import differences, draw, ours
 from benchmarks.speed.report import table_rows
 from tests.support import relative_error
@@ -54,30 +54,36 @@ def pretend(monkeypatch, library, adapter):
 
 def test_run_and_resume(tmp_path, capsys):
     """A run writes all that it promises; one whose records were lost halfway does what is missing, and no more."""
-    shapes, kernels = ["4x2x3", "5x1x2"], ["auto", "scan", "parallel"]
-    arguments = ["--shapes", *shapes, "--libraries", "rnnjax", "--kernels", *kernels, "--out", str(tmp_path)]
-    assert main([*TINY, *arguments]) == 0
+    shapes = ["4x2x3", "5x1x2"]
+    columns = ["rnnjax", "rnnjax remat sqrt", "rnnjax parallel", "rnnjax parallel remat sqrt"]
+    columns += [f"{column} x2" for column in columns]
+    arguments = ["--kernels", "auto", "parallel", "--remat", "none", "sqrt", "--devices", "1", "2"]
+    assert main([*TINY, "--shapes", *shapes, "--libraries", "rnnjax", *arguments, "--out", str(tmp_path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     folder = results_in(tmp_path)
     assert str(folder) in text
     assert "Training step" in text
     assert 'rnnjax parallel: unsupported: kernel "parallel" needs a linear recurrence' in text
     names = {path.name for path in folder.iterdir()}
-    assert names == {"records.jsonl", "config.json", "environment.json", "speed.png", "speed.svg"}
+    figures = {f"{name}.{kind}" for name in ("speed", "speed-x2") for kind in ("png", "svg")}
+    assert names == {"records.jsonl", "config.json", "environment.json"} | figures
     records = read(folder)
     places = [(record["shape"], record["column"]) for record in records]
-    assert places == [(shape, f"rnnjax{kernel}") for shape in shapes for kernel in ("", " scan", " parallel")]
+    assert places == [(shape, column) for shape in shapes for column in columns]
+    assert "rnnjax x2 (rnn 5x1x2): unsupported: a batch of 1 does not spread over 2 devices" in text
     for record in records:
         assert record["config"] == json.loads((folder / "config.json").read_text())
         assert record["environment"] == json.loads((folder / "environment.json").read_text())
         check_record(record)
+        runs = "parallel" not in record["column"] and (record["shape"], record["devices"]) != ("5x1x2", 2)
+        assert (record["status"] == "ok") == runs
 
-    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records[:4]))
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records[:9]))
     assert main(["speed", "--resume", str(folder)]) == 0
     resumed = read(folder)
-    assert resumed[:3] == records[:3]
+    assert resumed[:8] == records[:8]
     assert [(record["shape"], record["column"]) for record in resumed] == places
-    assert resumed[3]["step"] != records[3]["step"]
+    assert resumed[8]["step"] != records[8]["step"]
 
 
 def check_record(record: dict) -> None:
@@ -100,7 +106,7 @@ def check_record(record: dict) -> None:
 
 def test_library_that_is_missing_or_wrong_or_fails_is_listed(tmp_path, capsys, monkeypatch):
     def wrong(name, params, xs):
-        return ours("scan", name, params._replace(b=1.01 * params.b), xs)
+        return ours(Column(kernel="scan"), name, params._replace(b=1.01 * params.b), xs)
 
     def fail(name, params, xs):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
@@ -125,7 +131,7 @@ def test_library_that_is_missing_or_wrong_or_fails_is_listed(tmp_path, capsys, m
 
 
 def test_difference_never_passes_a_nan():
-    results = ours("scan", "rnn", *draw("rnn", Shape(3, 1, 2), "float32")).results()
+    results = ours(Column(kernel="scan"), "rnn", *draw("rnn", Shape(3, 1, 2), "float32")).results()
     broken = results._replace(w_h=np.full_like(results.w_h, np.nan), xs=results.xs[:1])
     found = differences(broken, results)
     assert found["ys"] == found["w_x"] == 0
@@ -136,7 +142,7 @@ def test_difference_never_passes_a_nan():
 def test_training_step_is_the_gradient_of_the_mean_of_squares():
     """By finite differences in one direction, of a loss written in numpy."""
     params, xs = draw("rnn", Shape(4, 2, 3), "float32")
-    results = ours("auto", "rnn", params, xs).results()
+    results = ours(Column(), "rnn", params, xs).results()
     direction = np.random.RandomState(1).standard_normal((2, 3, 3))
 
     def loss(scale):
@@ -163,7 +169,7 @@ def test_table_shows_multiples_of_the_first_column():
     records = [record("rnnjax", "1x1x1", 0.002), record("pytorch", "1x1x1", 0.003), record("haiku", "1x1x1", 0.001)]
     records += [record("rnnjax", "2x2x2", 0, "failed"), record("pytorch", "2x2x2", 0.004)]
     records += [record("haiku", "2x2x2", 0, "failed")]
-    assert table_rows(records, config, "step") == [
+    assert table_rows(records, config, "step", 1) == [
         ("cell", "shape", "rnnjax (ms)", "pytorch", "haiku"),
         ("lstm", "1x1x1", "2", "1.50", "0.50"),
         ("lstm", "2x2x2", "-", "4 ms", "-"),
@@ -177,7 +183,7 @@ def test_table_shows_multiples_of_the_first_column():
 def test_table_of_the_readme(tmp_path):
     line = record("rnnjax", "1x1x1", 0.5) | {"config": dataclasses.asdict(Config(("lstm",), ("1x1x1",), ("rnnjax",)))}
     (tmp_path / "records.jsonl").write_text(json.dumps(line) + "\n")
-    text = f"<!-- table: speed {tmp_path}/records.jsonl forward -->\n<!-- end of table -->"
+    text = f"<!-- table: speed {tmp_path}/records.jsonl forward 1 -->\n<!-- end of table -->"
     assert "| lstm | 1x1x1 | 500 |\n" in readme.render(text)
 
 
@@ -191,6 +197,10 @@ BAD_INPUT = {
     "--libraries torch": "--libraries: unknown library 'torch': did you mean 'pytorch'? Known: rnnjax, pytorch,",
     "--kernels scn": "--kernels: unknown kernel 'scn': did you mean 'scan'? Known: auto,",
     "--kernels scan --libraries keras": "--kernels has no effect without rnnjax among --libraries: leave it out",
+    "--remat half": "--remat: 'half' is neither none, nor sqrt, nor a number of steps",
+    "--remat sqrt --libraries keras": "--remat has no effect without rnnjax among --libraries: leave it out",
+    "--devices 0": "--devices must be at least 1, got 0",
+    "--devices 99": "--devices: there are 2 here, not 99",
     "--repeats 0": "--repeats must be at least 1, got 0",
     "--repeats 1.5": 'Invalid value for --repeats: unable to convert "1.5" into int',
     "--dtype float64": 'Invalid value "float64" for --dtype. Choose from: "float32", "bfloat16"',

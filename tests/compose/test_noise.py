@@ -199,6 +199,31 @@ def test_recurrent_dropout_drops_what_the_weights_multiply(variational):
     assert variational == np.array_equal(np.round(scaled[0]), np.round(scaled[2]))
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("cell", [LSTM(SIZE), GRU(SIZE), rnnjax.LSTM1997(SIZE, block_size=3)])
+def test_recurrent_dropout_has_a_mask_for_every_gate(cell):
+    """Each gate's product sees a mask of its own, and no two of them are alike."""
+    rate, batch = 0.25, 400
+    dropped = RecurrentDropout(cell, rate)
+    params = normal_like(init(cell, INPUTS, "float64"), 0)
+    start = normal_like(cell.initial_carry((batch,), "float64"), 1)
+    xs = np.random.RandomState(2).standard_normal((1, batch, INPUTS))
+    got, _ = unroll(dropped, params, xs, start, key=KEY)
+
+    kept = np.asarray(dropped.perturb(KEY, params, (1, batch))[1][0])
+    sizes = cell.gate_sizes(params)
+    assert kept.shape[1] == len(sizes)
+    seen = np.asarray(cell.recurrent_input(start))[:, None] * kept / (1 - rate)
+    ends = np.cumsum(sizes)
+    zh = [seen[:, k] @ params.w_h[:, end - size : end] for k, (size, end) in enumerate(zip(sizes, ends, strict=True))]
+    want = cell.pointwise(params, cell.project(params, xs[0]), np.concatenate(zh, 1), start)
+    chex.assert_trees_all_close(got, want, rtol=1e-12, atol=1e-13)
+
+    assert abs(kept.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / kept.size)
+    agree = np.mean(kept == np.roll(kept, 1, axis=1))
+    assert abs(agree - (rate**2 + (1 - rate) ** 2)) < 0.03
+
+
 def test_recurrent_dropout_leaves_the_additive_path_alone():
     """A GRU whose update gate is shut keeps its whole state, an LSTM whose forget gate is open its c."""
     gru = RecurrentDropout(GRU(8), 0.5)

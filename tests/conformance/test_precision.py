@@ -15,7 +15,8 @@ TIME, BATCH, INPUTS, HIDDEN = 1000, 4, 8, 32
 
 
 @pytest.mark.parametrize("name", slow_unless(("lstm",), [*rnnjax.CELLS, "stack", "bidirectional", "zoneout"]))
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+# Where nothing wears an error off, 1000 roundings of float32 add up to 1000 * 2**-24 at worst.
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1000 * 2**-24), ("bfloat16", 2e-2)])
 def test_outputs_and_gradients_after_1000_steps(name, dtype, tolerance):
     cell = make(name, HIDDEN)
     params = init(cell, INPUTS, dtype)
