@@ -22,8 +22,9 @@ from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
-from rnnjax.kernels import blocked, deer, fused, parallel
+from rnnjax.kernels import blocked, cudnn, deer, fused, parallel
 from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, select, vary_with, widen
+from rnnjax.kernels.choice import PLATFORMS, decide
 from rnnjax.registry import Registry
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
@@ -112,7 +113,7 @@ def unroll(
     segment = math.isqrt(time - 1) + 1 if remat == "sqrt" else remat
     if segment is not None:
         segment = check_size("remat", segment)
-    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel)
+    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel, mask is not None)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
     return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys
 
@@ -138,6 +139,7 @@ class _OverTime:
     unroll: int
     segment: int | None
     kernel: str
+    gaps: bool
 
     def __call__(
         self, cell: Cell[Any, Any], params: Any, xs: Array, slots: Any, noise: Any, *, reverse: bool = False
@@ -160,20 +162,23 @@ class _OverTime:
         borders = self.resets
         if borders is not None and self.reverse:
             borders = jnp.concatenate([borders[1:], jnp.zeros_like(borders[:1])])
-        return Stretch(self.valid, borders, self.reverse, self.unroll)
+        return Stretch(self.valid, borders, self.reverse, self.unroll, self.gaps)
 
 
 def choose(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> tuple[Any, Array]:
-    """The kernel "auto": another kernel, by cell, time and platform."""
+    """The kernel "auto": another kernel, by cell, shape and platform."""
     inputs = cell, params, xs, noise, carry, fresh, stretch
-    if isinstance(cell, ParallelCell):
-        # Chosen when the program is compiled: only then is it known what for.
-        sequential, at_once = (partial(kernel, *inputs) for kernel in (step_by_step, parallel.run))
-        chosen: tuple[Any, Array] = lax.platform_dependent(cpu=sequential, default=at_once)
-        return chosen
-    return (blocked.run if blocked.pays(cell, params, xs, carry) else step_by_step)(*inputs)
+    names = {platform: decide(platform, *inputs) for platform in PLATFORMS}
+    kernels = {name: partial(KERNELS[name], *inputs) for name in names.values()}
+    default, *others = (kernels[names[platform]] for platform in ("other", "cpu", "cuda", "tpu"))
+    if len(kernels) == 1:
+        return default()
+    # Chosen when the program is compiled: only then is it known what for.
+    cpu, cuda, tpu = others
+    chosen: tuple[Any, Array] = lax.platform_dependent(cpu=cpu, cuda=cuda, tpu=tpu, default=default)
+    return chosen
 
 
 def step_by_step(
@@ -229,6 +234,7 @@ KERNELS: Registry[Kernel] = Registry(
         "scan": step_by_step,
         "blocked": blocked.run,
         "fused": fused.run,
+        "cudnn": cudnn.run,
         "parallel": parallel.run,
         "deer": deer.run,
     },

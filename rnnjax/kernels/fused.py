@@ -26,13 +26,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import Primitive
-from jax.interpreters import mlir
 
 from rnnjax.cells.base import Cell, PointwiseCell, carry_dtype, output_dtype
 from rnnjax.kernels import pallas_gpu, pallas_tpu
 from rnnjax.kernels.apart import Apart, NotApart, Parts, clear, take_apart
-from rnnjax.kernels.base import Stretch, select, vary_with
+from rnnjax.kernels.base import Stretch, refused, select, vary_with
 from rnnjax.kernels.blocked import reads_only_the_sum
 from rnnjax.kernels.pallas import Body, Constant, Loop, Obstacle, narrow, pad, widen
 
@@ -353,25 +351,30 @@ def _on_platform(plan: Plan, kernel: Any, steps: Steps, *others: Any) -> Any:
         try:
             return kernel(plan, backend, steps, *others)
         except Obstacle as why:
-            return refuse(f'kernel "fused" cannot run {type(plan.cell).__name__} on {backend.NAME}: {why}', steps)
+            return refuse(f"cannot run {type(plan.cell).__name__} on {backend.NAME}: {why}", steps)
 
     def refuse(why: str, steps: Steps, *others: Any) -> Any:
-        shape = steps.zs.shape[:-1]
-        return jax.tree.map(lambda leaf: _refused.bind(jnp.zeros((*shape, leaf.shape[-1]), leaf.dtype), why=why), steps.carry)
+        time = len(steps.zs)
+        likes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((time, *leaf.shape), leaf.dtype), steps.carry)
+        return refused(f'kernel "fused" {why}: "auto" finds another', likes)
 
     branches = {backend.PLATFORM: partial(attempt, backend) for backend in BACKENDS}
-    names = " or ".join(backend.NAME for backend in BACKENDS)
-    return lax.platform_dependent(
-        steps, *others, **branches, default=partial(refuse, f'kernel "fused" needs {names}: use "auto" to run anywhere')
-    )
+    needs = "needs " + " or ".join(backend.NAME for backend in BACKENDS)
+    return lax.platform_dependent(steps, *others, **branches, default=partial(refuse, needs))
 
 
-def _refuse(_: Any, __: Any, *, why: str) -> Any:
-    raise ValueError(why)
+def obstacle(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any) -> str | None:
+    """Why a cell cannot be run on a platform, for `lax.platform_dependent`; None if it can."""
+    backend = {backend.PLATFORM: backend for backend in BACKENDS}[platform]
+    plan = Plan(cell, reverse=False)
 
+    def both(params: Any, xs: Array, carry: Any) -> Any:
+        steps = Steps(params, cell.project(params, xs), carry, carry, None, None)
+        carries = forward(plan, backend, steps)
+        return backward(plan, backend, steps, carries, carries)
 
-_refused = Primitive("refused")
-"""Something that can be traced for all platforms, and compiled for none."""
-_refused.def_abstract_eval(lambda aval, *, why: aval)
-_refused.def_impl(lambda array, *, why: _refuse(None, array, why=why))
-mlir.register_lowering(_refused, _refuse)
+    try:
+        jax.eval_shape(both, params, xs, carry)
+    except (Obstacle, NotApart) as why:
+        return str(why)
+    return None
