@@ -19,7 +19,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, output_dtype
-from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
 from rnnjax.kernels import blocked, cudnn, deer, fused, parallel

@@ -166,11 +166,14 @@ def _elementwise(
     return [Value(shape, tuple(apply(*parts) for parts in zip(*lists, strict=True)))]
 
 
-ELEMENTWISE = frozenset(
-    "abs add add_any and ceil clamp convert_element_type copy cos div eq erf erf_inv exp exp2 expm1 floor ge gt "
-    "integer_pow is_finite le log log1p logistic lt max min mul ne neg not one_minus_square or pow rsqrt select_n sign "
-    "sin sqrt square sub tanh xor".split()
-)
+# fmt: off
+ELEMENTWISE = frozenset((
+    "abs", "add", "add_any", "and", "ceil", "clamp", "convert_element_type", "cos", "div", "eq", "erf", "exp", "exp2",
+    "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul",
+    "ne", "neg", "not", "one_minus_square", "or", "pow", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub",
+    "tanh", "xor",
+))
+# fmt: on
 """Primitives that do the same to all entries."""
 
 Rule = Callable[[Apart, Any, list[Value], list[tuple[int, ...]]], list[Value] | None]
@@ -241,9 +244,7 @@ def _pad(apart: Apart, params: Any, values: list[Value], shapes: list[tuple[int,
     *others, (low, high, between) = params["padding_config"]
     if any(map(any, others)) or between or min(low, high) < 0 or not apart.is_flat(shape):
         return None
-    before, kept, after = (
-        _gates(apart, *each) for each in ((filler, low), (value, value.shape[-1]), (filler, high))
-    )
+    before, kept, after = (_gates(apart, *each) for each in ((filler, low), (value, value.shape[-1]), (filler, high)))
     return None if before is None or kept is None or after is None else [Value(shape, before + kept + after)]
 
 

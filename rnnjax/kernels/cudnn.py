@@ -31,9 +31,7 @@ def run(
     def here(params: Any, xs: Array, carry: Any, valid: Any) -> tuple[Any, Array]:
         return lstm(params, xs, carry, valid, reverse=stretch.reverse)
 
-    chosen: tuple[Any, Array] = lax.platform_dependent(
-        params, xs, carry, stretch.valid, cuda=here, default=elsewhere
-    )
+    chosen: tuple[Any, Array] = lax.platform_dependent(params, xs, carry, stretch.valid, cuda=here, default=elsewhere)
     return chosen
 
 

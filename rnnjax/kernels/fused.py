@@ -17,7 +17,6 @@ and JAX transposes b_t into one product for the gradient of each weight matrix. 
 recurrences of these two kinds.
 """
 
-
 import math
 from functools import partial, reduce
 from types import ModuleType
@@ -269,8 +268,7 @@ class Functions(NamedTuple):
         def column(index: int) -> Array:
             blocks = (matrix.block(row, index) for row in range(rows))
             products = (
-                lax.dot(part, block, preferred_element_type=wide)
-                for part, block in zip(cleared, blocks, strict=True)
+                lax.dot(part, block, preferred_element_type=wide) for part, block in zip(cleared, blocks, strict=True)
             )
             return reduce(jnp.add, products)
 

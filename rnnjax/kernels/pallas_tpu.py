@@ -64,7 +64,9 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
         return pl.BlockSpec((height, array.shape[-1]), lambda b, t: (b, 0))
 
     def over_time(array: Any) -> pl.BlockSpec:
-        return pl.BlockSpec((steps, height, array.shape[-1]), lambda b, t: (blocks - 1 - t if loop.reverse else t, b, 0))
+        return pl.BlockSpec(
+            (steps, height, array.shape[-1]), lambda b, t: (blocks - 1 - t if loop.reverse else t, b, 0)
+        )
 
     whole = [pl.BlockSpec(memory_space=pltpu.VMEM) for _ in loop.constants]
     ys: list[Array] = pl.pallas_call(
