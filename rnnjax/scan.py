@@ -81,12 +81,17 @@ def unroll(
             "scan": one after the other.
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
             backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
+            "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
+            NVIDIA GPUs, for weights that fit there.
+            "cudnn": by cuDNN, an LSTM in float32 on NVIDIA GPUs, without mask and resets; in reverse mode alone, and
+            not under `jax.vmap`.
             "parallel": all at once by an associative scan, for cells whose recurrence is linear (a `ParallelCell`:
             minGRU, minLSTM, LRU).
             "deer": all at once by Newton's method, for any cell; to within rounding where that converges, else step by
             step (`rnnjax.newton.evaluate` has its settings, and says what happened).
             "auto": "blocked" where it pays (from 16 steps on, but not for a GRU and a batch of 32 or more); "parallel"
-            where it can be, except on the CPU, where it is slower but for the smallest cells; else "scan".
+            where it can be, except on the CPU, where it is slower but for the smallest cells; "fused" where that was
+            measured to be the fastest; else "scan". `rnnjax.explain_kernel` says which, and why.
 
     Returns:
         The final carry, and the outputs `[time, batch, output_size]`.
@@ -95,8 +100,8 @@ def unroll(
         TypeError: `xs`, `lengths`, `mask` or `resets` of the wrong kind (integer inputs want one-hot encoding or an
             embedding first).
         ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
-            kernel that does not exist or cannot run this cell, `remat` that is no number of steps, a random cell with
-            neither `key` nor `deterministic`.
+            kernel that does not exist, cannot run this cell, or is not for the platform (when the program is compiled),
+            `remat` that is no number of steps, a random cell with neither `key` nor `deterministic`.
     """
     KERNELS[kernel]  # a name that does not exist is an error before all others
     if batch_major:
