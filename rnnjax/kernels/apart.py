@@ -170,8 +170,8 @@ def _elementwise(
 ELEMENTWISE = frozenset((
     "abs", "add", "add_any", "and", "ceil", "clamp", "convert_element_type", "cos", "div", "eq", "erf", "exp", "exp2",
     "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min",
-    "mul", "ne", "neg", "not", "one_minus_square", "or", "pow", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub",
-    "tanh", "xor",
+    "mul", "ne", "neg", "not", "one_minus_square", "or", "pow", "rsqrt", "select_n", "sign", "sin", "sqrt", "square",
+    "sub", "tanh", "xor",
 ))
 # fmt: on
 """Primitives that do the same to all entries."""
