@@ -23,7 +23,7 @@ from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths,
 from rnnjax.compose.base import Composite
 from rnnjax.kernels import blocked, cudnn, deer, fused, parallel
 from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, select, vary_with, widen
-from rnnjax.kernels.choice import PLATFORMS, decide
+from rnnjax.kernels.choice import decide
 from rnnjax.registry import Registry
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
@@ -174,14 +174,14 @@ def choose(
 ) -> tuple[Any, Array]:
     """The kernel "auto": another kernel, by cell, shape and platform."""
     inputs = cell, params, xs, noise, carry, fresh, stretch
-    names = {platform: decide(platform, *inputs) for platform in PLATFORMS}
+    names = decide(*inputs)
     kernels = {name: partial(KERNELS[name], *inputs) for name in names.values()}
-    default, *others = (kernels[names[platform]] for platform in ("other", "cpu", "cuda", "tpu"))
+    branches = {platform: kernels[name] for platform, name in names.items()}
+    default = branches.pop("other")
     if len(kernels) == 1:
         return default()
     # Chosen when the program is compiled: only then is it known what for.
-    cpu, cuda, tpu = others
-    chosen: tuple[Any, Array] = lax.platform_dependent(cpu=cpu, cuda=cuda, tpu=tpu, default=default)
+    chosen: tuple[Any, Array] = lax.platform_dependent(**branches, default=default)
     return chosen
 
 

@@ -57,35 +57,48 @@ listener: ContextVar[list[Choice] | None] = ContextVar("listener", default=None)
 
 
 def decide(
-    platform: str, cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
-) -> str:
-    """The name of a kernel."""
-    kernel, why = _decide(platform, cell, params, xs, carry)
+    cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
+) -> dict[str, str]:
+    """The name of a kernel for every platform."""
+    kernel, why = _usual(cell, params, xs, carry)
+    choices = [Choice("cpu", type(cell).__name__, kernel, why)]
+    for platform in PLATFORMS[1:]:
+        found = _on_accelerator(platform, cell, params, xs, carry) or (
+            kernel,
+            f"{why}; nothing is measured near it here",
+        )
+        choices.append(Choice(platform, type(cell).__name__, *found))
     heard = listener.get()
     if heard is not None:
-        heard.append(Choice(platform, type(cell).__name__, kernel, why))
-    return kernel
+        heard.extend(choices)
+    return {choice.platform: choice.kernel for choice in choices}
 
 
-def _decide(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str]:
+def _usual(cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str]:
+    """The kernel on a CPU, and why."""
     if isinstance(cell, ParallelCell):
-        if platform == "cpu":
-            return "scan", "its recurrence is linear, but all steps at once are slower on a CPU"
-        return "parallel", "its recurrence is linear: all steps at once (not measured on an accelerator yet)"
+        return "scan", "a linear recurrence, but all steps at once are slower on a CPU"
     if not isinstance(cell, PointwiseCell):
-        return "scan", "it is not one recurrent product with arithmetic after it"
-    found = nearest(platform, cell, params, xs)
-    if found is not None:
-        times = found.milliseconds
-        at = f"{found.time}x{found.batch}x{found.hidden} in {found.dtype} on {found.device}"
-        for kernel in sorted(times, key=lambda name: times[name]):
-            if kernel != "fused" or fused.obstacle(platform, cell, params, xs, carry) is None:
-                others = ", ".join(f"{times[name]:.3g} by {name!r}" for name in times if name != kernel)
-                return kernel, f"{times[kernel]:.3g} ms a training step, {others}, measured at {at}"
-    unmeasured = '; "fused" was not measured here' if platform in ("cuda", "tpu") else ""
+        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
     if blocked.pays(cell, params, xs, carry):
-        return "blocked", f"its training step is faster than the scan's, as measured on a CPU{unmeasured}"
-    return "scan", f'"blocked" does not pay with so few steps or so large a batch, as measured on a CPU{unmeasured}'
+        return "blocked", "its training step is faster than the scan's, as measured on a CPU"
+    return "scan", '"blocked" does not pay for so few steps or so large a batch, as measured on a CPU'
+
+
+def _on_accelerator(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str] | None:
+    """The kernel on another platform, as measured there; None if nothing like it was."""
+    if isinstance(cell, ParallelCell):
+        return "parallel", "a linear recurrence, all steps at once; not measured yet"
+    row = nearest(platform, cell, params, xs) if isinstance(cell, PointwiseCell) else None
+    if row is None:
+        return None
+    times = row.milliseconds
+    for kernel in sorted(times, key=lambda name: times[name]):
+        if kernel != "fused" or fused.obstacle(platform, cell, params, xs, carry) is None:
+            others = ", ".join(f"{times[name]:.3g} by {name!r}" for name in times if name != kernel)
+            at = f"{row.time}x{row.batch}x{row.hidden} in {row.dtype} on {row.device}"
+            return kernel, f"{times[kernel]:.3g} ms a training step, {others}, measured at {at}"
+    return None
 
 
 def nearest(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> Measured | None:

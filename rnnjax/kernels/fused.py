@@ -18,7 +18,7 @@ recurrences of these two kinds.
 """
 
 import math
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -217,42 +217,9 @@ class Functions(NamedTuple):
     @classmethod
     def of(cls, cell: PointwiseCell[Any, Any], params: Any, carry: Any) -> "Functions":
         """Traces them; raises `NotApart`."""
-
-        def after(*point: Any) -> Any:
-            return jax.tree.leaves(cell.pointwise(*point))
-
-        def before(params: Any, zx: Array, zh: Array, carry: Any, e: Any) -> Any:
-            return jax.tree.leaves(jax.vjp(partial(cell.pointwise, params, zx), zh, carry)[1](e))
-
-        def unseen(carry: Any, e: Array) -> Any:
-            return jax.tree.leaves(jax.vjp(cell.recurrent_input, carry)[1](e))
-
-        def example(leaf: Array) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, leaf.shape[-1]), leaf.dtype)
-
-        carry = jax.tree.map(example, carry)
+        carry = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, leaf.shape[-1]), leaf.dtype), carry)
         params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-        seen = jax.eval_shape(cell.recurrent_input, carry)
-        z = jax.eval_shape(cell.multiply, params, seen)
-        units = math.gcd(*(leaf.shape[-1] for leaf in jax.tree.leaves((carry, seen, z))))
-        forth = take_apart(after, units, params, z, z, carry)
-        back = take_apart(before, units, params, z, z, carry, carry)
-        leaves = jax.tree.leaves(params)
-        reads = tuple(map(max, forth.reads[: len(leaves)], back.reads[: len(leaves)]))
-        for leaf, is_read in zip(leaves, reads, strict=True):
-            if is_read and (len(leaf.shape) != 1 or leaf.shape[0] % units):
-                raise NotApart(f"read a parameter of shape {leaf.shape}, not one number a unit")
-        there = take_apart(cell.recurrent_input, units, carry)
-        return cls(
-            units,
-            reads_only_the_sum(cell, params, z, carry),
-            cell.is_damped,
-            reads,
-            forth,
-            back,
-            there,
-            take_apart(unseen, units, carry, seen),
-        )
+        return _trace(cell, params, carry, jax.sharding.get_abstract_mesh())
 
     def given(self, constants: list[Constant]) -> list[Parts | None]:
         """The leaves of the parameters, from what comes after the matrix; None if not read."""
@@ -273,6 +240,34 @@ class Functions(NamedTuple):
             return reduce(jnp.add, products)
 
         return tuple(map(column, range(columns)))
+
+
+@lru_cache(maxsize=256)
+def _trace(cell: PointwiseCell[Any, Any], params: Any, carry: Any, mesh: Any) -> Functions:
+    """Once for all programs; what is traced inside a mesh refers to it."""
+
+    def after(*point: Any) -> Any:
+        return jax.tree.leaves(cell.pointwise(*point))
+
+    def before(params: Any, zx: Array, zh: Array, carry: Any, e: Any) -> Any:
+        return jax.tree.leaves(jax.vjp(partial(cell.pointwise, params, zx), zh, carry)[1](e))
+
+    def unseen(carry: Any, e: Array) -> Any:
+        return jax.tree.leaves(jax.vjp(cell.recurrent_input, carry)[1](e))
+
+    seen = jax.eval_shape(cell.recurrent_input, carry)
+    z = jax.eval_shape(cell.multiply, params, seen)
+    units = math.gcd(*(leaf.shape[-1] for leaf in jax.tree.leaves((carry, seen, z))))
+    forth = take_apart(after, units, params, z, z, carry)
+    back = take_apart(before, units, params, z, z, carry, carry)
+    leaves = jax.tree.leaves(params)
+    reads = tuple(map(max, forth.reads[: len(leaves)], back.reads[: len(leaves)]))
+    for leaf, is_read in zip(leaves, reads, strict=True):
+        if is_read and (len(leaf.shape) != 1 or leaf.shape[0] % units):
+            raise NotApart(f"read a parameter of shape {leaf.shape}, not one number a unit")
+    sums = reads_only_the_sum(cell, params, z, carry)
+    inputs = take_apart(cell.recurrent_input, units, carry), take_apart(unseen, units, carry, seen)
+    return Functions(units, sums, cell.is_damped, reads, forth, back, *inputs)
 
 
 def _vector(constant: Constant) -> Parts:

@@ -89,8 +89,8 @@ def test_explanation():
     params, xs = init(cell, 8), np.zeros((100, 4, 8), np.float32)
     lines = [str(each) for each in rnnjax.explain_kernel(cell, params, xs, deterministic=True)]
     assert len(lines) == len(set(lines)) == 3 * len(choice.PLATFORMS)
-    assert lines[0] == "cpu: 'scan' for Zoneout: it is not one recurrent product with arithmetic after it"
-    assert "cuda: 'parallel' for MinGRU: its recurrence is linear: all steps at once (not measured" in "\n".join(lines)
+    assert lines[0] == "cpu: 'scan' for Zoneout: not one recurrent product and then arithmetic (a PointwiseCell)"
+    assert "cuda: 'parallel' for MinGRU: a linear recurrence, all steps at once; not measured yet" in lines
     assert lines[5].startswith("cuda: 'blocked' for LSTM: ")
     with pytest.raises(ValueError, match=r"^xs has 8 features, but params were initialised for 3$"):
         rnnjax.explain_kernel(rnnjax.LSTM(8), init(rnnjax.LSTM(8), 3), xs)
