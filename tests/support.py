@@ -22,6 +22,11 @@ def init(cell, inputs, dtype="float32"):
     return cell.init(jax.random.key(0), inputs, dtype)
 
 
+def declared(cell, inputs, dtype="float32"):
+    """The shapes and dtypes of the parameters of a cell."""
+    return jax.eval_shape(lambda: cell.init(jax.random.key(0), inputs, dtype))
+
+
 def normal_like(tree, seed, scale=1.0):
     """A pytree of the same shapes and dtypes with every leaf drawn at random: bugs hide behind zero biases.
 

@@ -89,7 +89,10 @@ class Apart(NamedTuple):
 
 
 def take_apart(function: Callable[..., Any], units: int, *arguments: Any) -> Apart:
-    """Traces a function; `arguments` are like its own, of which the axis of size 1 in front of an array is a batch."""
+    """Traces a function; raises `NotApart` if it is none that can be evaluated gate by gate.
+
+    `arguments` are like its own; an axis of size 1 in front of an array is a batch.
+    """
     batch = 1 + max(math.prod(leaf.shape) for leaf in jax.tree.leaves(arguments))
 
     def widen(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -97,7 +100,18 @@ def take_apart(function: Callable[..., Any], units: int, *arguments: Any) -> Apa
         return jax.ShapeDtypeStruct(shape, leaf.dtype)
 
     closed, results = jax.make_jaxpr(function, return_shape=True)(*jax.tree.map(widen, arguments))
-    return Apart(units, batch, closed, jax.tree.structure(results))
+    apart = Apart(units, batch, closed, jax.tree.structure(results))
+
+    def example(aval: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
+        count, rest = divmod(apart.size(aval.shape), units)
+        if rest or len(aval.shape) > 1 + (aval.shape[0] == batch):
+            raise NotApart(f"read an array of shape {aval.shape}, not one number a unit")
+        rows = 2 if aval.shape[0] == batch else 1
+        return tuple(jax.ShapeDtypeStruct((rows, units), aval.dtype) for _ in range(count))
+
+    leaves = (example(aval) if is_read else None for aval, is_read in zip(closed.in_avals, apart.reads, strict=True))
+    jax.eval_shape(lambda *leaves: apart(*leaves), *leaves)
+    return apart
 
 
 def clear(part: Array, units: int, value: float = 0.0) -> Array:

@@ -47,7 +47,8 @@ def run(
     try:
         Functions.of(cell, params, carry)
     except NotApart as error:
-        raise ValueError(f'kernel "fused" cannot run {type(cell).__name__}, whose pointwise does {error}') from None
+        why = f"its gates cannot be kept apart: {error}"
+        raise ValueError(f'kernel "fused" cannot run {type(cell).__name__}: {why}') from None
     zs = cell.project(params, xs)
     steps = Steps(*vary_with((params, zs, carry, fresh), (params, zs, carry)), stretch.valid, stretch.borders)
     carries = recurrence(Plan(cell, stretch.reverse), steps)
@@ -262,9 +263,6 @@ def _trace(cell: PointwiseCell[Any, Any], params: Any, carry: Any, mesh: Any) ->
     back = take_apart(before, units, params, z, z, carry, carry)
     leaves = jax.tree.leaves(params)
     reads = tuple(map(max, forth.reads[: len(leaves)], back.reads[: len(leaves)]))
-    for leaf, is_read in zip(leaves, reads, strict=True):
-        if is_read and (len(leaf.shape) != 1 or leaf.shape[0] % units):
-            raise NotApart(f"read a parameter of shape {leaf.shape}, not one number a unit")
     sums = reads_only_the_sum(cell, params, z, carry)
     inputs = take_apart(cell.recurrent_input, units, carry), take_apart(unseen, units, carry, seen)
     return Functions(units, sums, cell.is_damped, reads, forth, back, *inputs)

@@ -6,6 +6,7 @@ while their neighbours are computed. The recurrent weights and the carry stay in
 
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
@@ -57,7 +58,7 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
 
         # The last block of the time, the first one in reverse, may be shorter.
         first = (blocks - 1 - block if loop.reverse else block) * steps
-        count = steps if time % steps == 0 else lax.min(steps, time - first)
+        count = steps if time % steps == 0 else jnp.minimum(steps, time - first)
         loop.write(carry, lax.fori_loop(0, count, step, loop.read(carry)))
 
     def over_batch(array: Any) -> pl.BlockSpec:

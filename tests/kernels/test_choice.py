@@ -9,7 +9,7 @@ import pytest
 
 import rnnjax
 from rnnjax.kernels import choice
-from tests.support import init
+from tests.support import declared, normal_like
 
 ROW = {"device": "a GPU", "dtype": "float32", "gates": 4, "time": 100, "batch": 32, "hidden": 64}
 TIMES = {"scan": 3.0, "blocked": 2.0, "fused": 1.0}
@@ -30,8 +30,7 @@ def measured(monkeypatch, tmp_path):
 
 
 def kernels(cell, time=100, batch=32, dtype=jnp.float32):
-    params = jax.eval_shape(lambda: init(cell, 8, jnp.dtype(dtype).name))
-    found = rnnjax.explain_kernel(cell, params, jax.ShapeDtypeStruct((time, batch, 8), dtype))
+    found = rnnjax.explain_kernel(cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((time, batch, 8), dtype))
     return {each.platform: each.kernel for each in found}
 
 
@@ -52,7 +51,7 @@ def test_the_fastest_that_was_measured_nearby(measured):
     )
     usual = {"cpu": "blocked", "other": "blocked"}
     assert kernels(rnnjax.LSTM(64)) == {**usual, "cuda": "fused", "tpu": "blocked"}
-    assert kernels(rnnjax.PeepholeLSTM(100), time=60) == {**usual, "cuda": "fused", "tpu": "blocked"}  # four gates too
+    assert kernels(rnnjax.PeepholeLSTM(60), time=60) == {**usual, "cuda": "fused", "tpu": "blocked"}  # four gates too
     assert kernels(rnnjax.LSTM(64), time=900) == {**usual, "cuda": "scan", "tpu": "blocked"}
     # Not near, in another precision, of other gates.
     assert kernels(rnnjax.LSTM(64), batch=1024)["cuda"] == "blocked"
@@ -70,7 +69,7 @@ def test_the_next_if_the_fastest_cannot_run(measured):
 def test_a_choice_by_platform_changes_no_result(measured):
     """A program with one kernel for each platform runs on this one, and is differentiated."""
     cell = rnnjax.LSTM(4)
-    params, xs = init(cell, 3), np.random.RandomState(0).standard_normal((20, 2, 3)).astype(np.float32)
+    params, xs = normal_like((declared(cell, 3), jax.ShapeDtypeStruct((20, 2, 3), jnp.float32)), 0)
     rows = [{"platform": platform, **ROW, "time": 20, "batch": 2, "hidden": 4} for platform in ("cuda", "tpu")]
 
     def gradient():
@@ -86,11 +85,11 @@ def test_a_choice_by_platform_changes_no_result(measured):
 def test_explanation():
     """Every cell of a composition, each once, in words; the same errors as `unroll`."""
     cell = rnnjax.Stack((rnnjax.Zoneout(rnnjax.GRU(8)), rnnjax.LSTM(8), rnnjax.LSTM(8), rnnjax.MinGRU(8)))
-    params, xs = init(cell, 8), np.zeros((100, 4, 8), np.float32)
+    params, xs = declared(cell, 8), jax.ShapeDtypeStruct((100, 4, 8), jnp.float32)
     lines = [str(each) for each in rnnjax.explain_kernel(cell, params, xs, deterministic=True)]
     assert len(lines) == len(set(lines)) == 3 * len(choice.PLATFORMS)
     assert lines[0] == "cpu: 'scan' for Zoneout: not one recurrent product and then arithmetic (a PointwiseCell)"
     assert "cuda: 'parallel' for MinGRU: a linear recurrence, all steps at once; not measured yet" in lines
     assert lines[5].startswith("cuda: 'blocked' for LSTM: ")
-    with pytest.raises(ValueError, match=r"^xs has 8 features, but params were initialised for 3$"):
-        rnnjax.explain_kernel(rnnjax.LSTM(8), init(rnnjax.LSTM(8), 3), xs)
+    with pytest.raises(ValueError, match=r"^xs has 8 features, but params were initialised for 3"):
+        rnnjax.explain_kernel(rnnjax.LSTM(8), declared(rnnjax.LSTM(8), 3), xs)

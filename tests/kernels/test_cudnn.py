@@ -9,7 +9,7 @@ from jax.experimental import rnn
 import rnnjax
 from rnnjax.kernels import cudnn
 from tests.kernels.test_blocked import draw
-from tests.support import init
+from tests.support import declared, normal_like
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def reference(monkeypatch):
 
 
 @pytest.mark.usefixtures("reference")
-@pytest.mark.parametrize(("lengths", "reverse"), [(None, False), (None, True), ([11, 0, 7, 1], False)])
+@pytest.mark.parametrize(
+    ("lengths", "reverse"), [([11, 0, 7, 1], False), pytest.param(None, True, marks=pytest.mark.slow)]
+)
 def test_is_the_scan(lengths, reverse):
     """A sequence of no step among them."""
     cell, params, xs, carry = draw("lstm", dtype="float32")
@@ -57,4 +59,4 @@ def test_is_the_scan(lengths, reverse):
 def test_what_it_cannot_run_is_one_line(cell, dtype, options, why):
     xs = np.zeros((5, 2, 3), jax.numpy.dtype(dtype))
     with pytest.raises(ValueError, match=rf'^kernel "cudnn" {why}: "auto" finds another$'):
-        rnnjax.unroll(cell, init(cell, 3, dtype), xs, kernel="cudnn", **options)
+        rnnjax.unroll(cell, normal_like(declared(cell, 3, dtype), 0), xs, kernel="cudnn", **options)

@@ -10,7 +10,7 @@ from jax.sharding import AbstractDevice, AbstractMesh
 
 import rnnjax
 from tests.kernels.test_blocked import POINTWISE
-from tests.support import init, slow_unless
+from tests.support import declared, slow_unless
 
 CALLS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
 
@@ -31,7 +31,6 @@ def a_gpu():
 def test_lowers(platform, name, dtype):
     """A forward and a backward kernel, for gates that are no whole tiles, with lengths and resets."""
     cell = rnnjax.CELLS[name](20)
-    params = jax.eval_shape(lambda: init(cell, 3, dtype))
 
     def training_step(params, xs, lengths, resets):
         def loss(params, xs):
@@ -40,8 +39,8 @@ def test_lowers(platform, name, dtype):
         return jax.value_and_grad(loss, argnums=(0, 1))(params, xs)
 
     arguments = [((9, 4, 3), dtype), ((4,), jnp.int32), ((9, 4), bool)]
-    shapes = [jax.ShapeDtypeStruct(*each) for each in arguments]
+    shapes = [declared(cell, 3, dtype), *(jax.ShapeDtypeStruct(*each) for each in arguments)]
     allowed = [export.DisabledSafetyCheck.custom_call(target) for target in CALLS.values()]
     with a_gpu() if platform == "cuda" else contextlib.nullcontext():
-        exported = export.export(jax.jit(training_step), platforms=[platform], disabled_checks=allowed)(params, *shapes)
+        exported = export.export(jax.jit(training_step), platforms=[platform], disabled_checks=allowed)(*shapes)
     assert exported.mlir_module().count(f"@{CALLS[platform]}(") == 2
