@@ -44,8 +44,9 @@ def relative_error(got, want):
 
 
 def slow_unless(fast, names):
-    """Parameters for pytest: all `names`, of which the fast tests take those in `fast`."""
-    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+    """Parameters for pytest: all `names`, or tuples of values, of which the fast tests take those in `fast`."""
+    cases = [(name, name if isinstance(name, tuple) else (name,)) for name in names]
+    return [pytest.param(*values, marks=() if name in fast else pytest.mark.slow) for name, values in cases]
 
 
 unroll = jax.jit(

@@ -89,7 +89,9 @@ def _on_accelerator(platform: str, cell: Cell[Any, Any], params: Any, xs: Array,
     """The kernel on another platform, as measured there; None if nothing like it was."""
     if isinstance(cell, ParallelCell):
         return "parallel", "a linear recurrence, all steps at once; not measured yet"
-    row = nearest(platform, cell, params, xs) if isinstance(cell, PointwiseCell) else None
+    if not isinstance(cell, PointwiseCell):
+        return None
+    row = nearest(platform, cell, params, xs)
     if row is None:
         return None
     times = row.milliseconds

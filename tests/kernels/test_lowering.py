@@ -12,6 +12,7 @@ import rnnjax
 from tests.kernels.test_blocked import POINTWISE
 from tests.support import declared, slow_unless
 
+CASES = [("lstm", "bfloat16"), ("gru", "float32"), *((name, "float32") for name in POINTWISE if name != "gru")]
 CALLS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
 
 
@@ -25,9 +26,8 @@ def a_gpu():
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("dtype", slow_unless(("float32",), ["float32", "bfloat16"]))
 @pytest.mark.parametrize("platform", CALLS)
-@pytest.mark.parametrize("name", slow_unless(("lstm", "gru"), POINTWISE))
+@pytest.mark.parametrize(("name", "dtype"), slow_unless(CASES[:2], CASES))
 def test_lowers(platform, name, dtype):
     """A forward and a backward kernel, for gates that are no whole tiles, with lengths and resets."""
     cell = rnnjax.CELLS[name](20)
