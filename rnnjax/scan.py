@@ -19,11 +19,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, output_dtype
-from rnnjax.cells.linear import ParallelCell
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
-from rnnjax.kernels import blocked, deer, parallel
+from rnnjax.kernels import blocked, cudnn, deer, fused, parallel
 from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, perturb, select, vary_with, widen
+from rnnjax.kernels.choice import decide
 from rnnjax.registry import Registry
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
@@ -82,12 +82,17 @@ def unroll(
             "scan": one after the other.
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
             backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
+            "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
+            NVIDIA GPUs, for weights that fit there.
+            "cudnn": by cuDNN, an LSTM in float32 on NVIDIA GPUs, without mask and resets; in reverse mode alone, and
+            not under `jax.vmap`.
             "parallel": all at once by an associative scan, for cells whose recurrence is linear (a `ParallelCell`:
             minGRU, minLSTM, LRU).
             "deer": all at once by Newton's method, for any cell; to within rounding where that converges, else step by
             step (`rnnjax.newton.evaluate` has its settings, and says what happened).
             "auto": "blocked" where it pays (from 16 steps on, but not for a GRU and a batch of 32 or more); "parallel"
-            where it can be, except on the CPU, where it is slower but for the smallest cells; else "scan".
+            where it can be, except on the CPU, where it is slower but for the smallest cells; "fused" where that was
+            measured to be the fastest; else "scan". `rnnjax.explain_kernel` says which, and why.
         perturbations: a carry of arrays `[time, batch, ...]` to add to the carry after every step, before its output
             is taken. The gradient by zeros here is dL/dcarry_t for every t, from the backward pass that gives all
             other gradients (`rnnjax.flow.gradient_norms` has a pass of its own, in which nothing underflows). For a
@@ -100,8 +105,9 @@ def unroll(
         TypeError: `xs`, `lengths`, `mask` or `resets` of the wrong kind (integer inputs want one-hot encoding or an
             embedding first).
         ValueError: parameters of another cell, shapes that do not fit them, an empty sequence, lengths out of range, a
-            kernel that does not exist or cannot run this cell, perturbations that do not fit, `remat` that is no
-            number of steps, a random cell with neither `key` nor `deterministic`.
+            kernel that does not exist, cannot run this cell, or is not for the platform (when the program is compiled),
+            perturbations that do not fit, `remat` that is no number of steps, a random cell with neither `key` nor
+            `deterministic`.
     """
     KERNELS[kernel]  # a name that does not exist is an error before all others
     if batch_major:
@@ -118,7 +124,7 @@ def unroll(
     segment = math.isqrt(time - 1) + 1 if remat == "sqrt" else remat
     if segment is not None:
         segment = check_size("remat", segment)
-    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel, perturbations)
+    over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel, mask is not None, perturbations)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
     return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys
 
@@ -144,6 +150,7 @@ class _OverTime:
     unroll: int
     segment: int | None
     kernel: str
+    gaps: bool
     perturbations: Any
 
     def __call__(
@@ -167,20 +174,23 @@ class _OverTime:
         borders = self.resets
         if borders is not None and self.reverse:
             borders = jnp.concatenate([borders[1:], jnp.zeros_like(borders[:1])])
-        return Stretch(self.valid, borders, self.reverse, self.unroll, self.perturbations)
+        return Stretch(self.valid, borders, self.reverse, self.unroll, self.gaps, self.perturbations)
 
 
 def choose(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> tuple[Any, Array]:
-    """The kernel "auto": another kernel, by cell, time and platform."""
+    """The kernel "auto": another kernel, by cell, shape and platform."""
     inputs = cell, params, xs, noise, carry, fresh, stretch
-    if isinstance(cell, ParallelCell) and stretch.perturbations is None:
-        # Chosen when the program is compiled: only then is it known what for.
-        sequential, at_once = (partial(kernel, *inputs) for kernel in (step_by_step, parallel.run))
-        chosen: tuple[Any, Array] = lax.platform_dependent(cpu=sequential, default=at_once)
-        return chosen
-    return (blocked.run if blocked.pays(cell, params, xs, carry) else step_by_step)(*inputs)
+    names = decide(*inputs)
+    kernels = {name: partial(KERNELS[name], *inputs) for name in names.values()}
+    branches = {platform: kernels[name] for platform, name in names.items()}
+    default = branches.pop("other")
+    if len(kernels) == 1:
+        return default()
+    # Chosen when the program is compiled: only then is it known what for.
+    chosen: tuple[Any, Array] = lax.platform_dependent(**branches, default=default)
+    return chosen
 
 
 def step_by_step(
@@ -230,7 +240,16 @@ def in_segments(
 
 
 KERNELS: Registry[Kernel] = Registry(
-    "kernel", {"auto": choose, "scan": step_by_step, "blocked": blocked.run, "parallel": parallel.run, "deer": deer.run}
+    "kernel",
+    {
+        "auto": choose,
+        "scan": step_by_step,
+        "blocked": blocked.run,
+        "fused": fused.run,
+        "cudnn": cudnn.run,
+        "parallel": parallel.run,
+        "deer": deer.run,
+    },
 )
 """The names that `unroll` takes; see `rnnjax.kernels.base`."""
 

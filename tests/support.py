@@ -22,6 +22,11 @@ def init(cell, inputs, dtype="float32"):
     return cell.init(jax.random.key(0), inputs, dtype)
 
 
+def declared(cell, inputs, dtype="float32"):
+    """The shapes and dtypes of the parameters of a cell."""
+    return jax.eval_shape(lambda: cell.init(jax.random.key(0), inputs, dtype))
+
+
 def normal_like(tree, seed, scale=1.0):
     """A pytree of the same shapes and dtypes with every leaf drawn at random: bugs hide behind zero biases.
 
@@ -39,8 +44,9 @@ def relative_error(got, want):
 
 
 def slow_unless(fast, names):
-    """Parameters for pytest: all `names`, of which the fast tests take those in `fast`."""
-    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+    """Parameters for pytest: all `names`, or tuples of values, of which the fast tests take those in `fast`."""
+    cases = [(name, name if isinstance(name, tuple) else (name,)) for name in names]
+    return [pytest.param(*values, marks=() if name in fast else pytest.mark.slow) for name, values in cases]
 
 
 unroll = jax.jit(

@@ -20,6 +20,7 @@ ALLOWED = {
     "compose": {"registry", "cells", "checks", "initializers"},
     "kernels": {"cells", "checks"},
     "scan": {"registry", "cells", "checks", "compose", "kernels"},
+    "explain": {"cells", "kernels", "scan"},
     "newton": {"cells", "compose", "kernels", "scan"},
     "flow": {"cells", "kernels", "scan"},
     "learn": {"registry", "cells", "checks", "compose", "kernels", "scan"},

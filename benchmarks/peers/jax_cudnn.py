@@ -9,7 +9,8 @@ from jax import Array
 from jax.experimental import rnn
 
 from benchmarks.peers.program import JaxNetwork, Unsupported, cell_of
-from rnnjax.interop import from_torch, to_torch
+from rnnjax.interop import from_torch
+from rnnjax.kernels.cudnn import pack
 
 PACKAGE = "jaxlib"
 CELLS: dict[str, Any] = {"lstm": rnn.lstm}
@@ -43,13 +44,7 @@ def make(name: str, params: Any, xs: np.ndarray) -> JaxNetwork:
         )[0]
         return ys
 
-    return JaxNetwork(apply, pack(name, params), lambda gradient: unpack(name, params, gradient), batch_major=True)
-
-
-def pack(name: str, params: Any) -> np.ndarray:
-    """The vector of weights."""
-    weights = to_torch(cell_of(name, params), params)
-    return np.concatenate([weights[key].ravel() for key in ORDER])
+    return JaxNetwork(apply, pack(params), lambda gradient: unpack(name, params, gradient), batch_major=True)
 
 
 def unpack(name: str, params: Any, vector: Array) -> Any:

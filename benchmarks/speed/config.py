@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from benchmarks.errors import UsageError
@@ -56,13 +56,25 @@ def parse_remat(text: str) -> int | Literal["sqrt"] | None:
     return int(text)
 
 
+SHAPES = ("100x32x128", "100x64x256", "100x64x512", "1000x32x128", "35x20x650", "200x1x128")
+ON_ACCELERATORS = {
+    "shapes": [*SHAPES, "1024x64x1024", "4096x16x512", "512x256x256"],
+    "libraries": ["rnnjax", "pytorch", "flax-linen", "jax-cudnn"],
+    "kernels": ["scan", "blocked", "fused"],
+    "repeats": 5,
+    "dtype": "both",
+    "budget": 500,
+}
+"""What is not given on a GPU or TPU: larger shapes and what is written for accelerators, inside ten minutes."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of a run."""
 
     cells: tuple[str, ...] = SHARED_CELLS
     """Cells to time, by their names in rnnjax.CELLS; other libraries have rnn, lstm and gru."""
-    shapes: tuple[str, ...] = ("100x32x128", "100x64x256", "100x64x512", "1000x32x128", "35x20x650", "200x1x128")
+    shapes: tuple[str, ...] = SHAPES
     """Sizes of the work, each TIMExBATCHxHIDDEN, with as many inputs as hidden units."""
     libraries: tuple[str, ...] = tuple(LIBRARIES)
     """Libraries to time, rnnjax among them; the first is what the others are compared with."""
@@ -76,8 +88,8 @@ class Config:
     as many devices as that takes."""
     repeats: Int = 10
     """Samples of each library, taken in turn."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of weights and inputs."""
+    dtype: Literal["float32", "bfloat16", "both"] = "float32"
+    """Precision of weights and inputs; both: one run after the other, each with a folder of its own."""
     platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Where to run; auto: where JAX runs by default."""
 
@@ -97,6 +109,13 @@ class Config:
                 raise UsageError(f"--{name} has no effect without rnnjax among --libraries: leave it out")
         check_least("--devices", min(self.devices), 1)
         check_least("--repeats", self.repeats, 1)
+
+    @property
+    def runs(self) -> "tuple[Config, ...]":
+        """One a precision."""
+        if self.dtype != "both":
+            return (self,)
+        return replace(self, dtype="float32"), replace(self, dtype="bfloat16")
 
     @property
     def sizes(self) -> tuple[Shape, ...]:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 from jaxtyping import Bool
 
 from rnnjax.cells.base import Cell, carry_dtype, output_dtype
@@ -29,6 +31,8 @@ class Stretch(NamedTuple):
     """From the last step to the first."""
     unroll: int
     """How many steps one iteration of the compiled loop holds."""
+    gaps: bool = False
+    """Whether steps that are not real may come before real ones (a `mask`), and not behind them alone (`lengths`)."""
     perturbations: Any = None
     """A carry of arrays `[time, *batch, ...]`: what is added to the carry after every step. None: nothing."""
 
@@ -130,3 +134,18 @@ def vary_with(tree: T, like: Any) -> T:
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(vary, tree)
+
+
+def refused(why: str, like: T) -> T:
+    """What stands in a program for results that a platform cannot give: a `ValueError` if it is compiled for that."""
+    return jax.tree.map(lambda leaf: _refused.bind(jnp.zeros(leaf.shape, leaf.dtype), why=why), like)
+
+
+def _refuse(*_: Any, why: str) -> Any:
+    raise ValueError(why)
+
+
+_refused = Primitive("refused")
+_refused.def_abstract_eval(lambda aval, *, why: aval)
+_refused.def_impl(_refuse)
+mlir.register_lowering(_refused, _refuse)

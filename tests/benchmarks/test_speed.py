@@ -21,6 +21,7 @@ from benchmarks.speed import records as speed_records
 from benchmarks.speed.config import Column, Config, Shape
 from benchmarks.speed.measure import differences, draw, ours
 from benchmarks.speed.report import table_rows
+from rnnjax.kernels import cudnn
 from tests.support import relative_error
 
 REPOSITORY = Path(__file__).parents[2]
@@ -248,7 +249,7 @@ def test_adapter_computes_the_same(library, all_libraries):
 def test_weights_of_cudnn():
     """As jax.experimental.rnn packs them, by its own reference, which runs everywhere."""
     params, xs = draw("lstm", Shape(4, 2, 3), "float32")
-    vector = jnp.asarray(jax_cudnn.pack("lstm", params))
+    vector = cudnn.pack(params)
     unpacked = jax_cudnn.unpack("lstm", params, vector)
     for got, want in zip(unpacked, params, strict=True):
         np.testing.assert_array_equal(got, want)

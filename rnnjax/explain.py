@@ -1,0 +1,28 @@
+"""Why `unroll(kernel="auto")` runs a cell as it does."""
+
+from typing import Any
+
+import jax
+from jax import Array
+
+from rnnjax.cells.base import Cell
+from rnnjax.kernels.choice import Choice, listener
+from rnnjax.scan import unroll
+
+
+def explain_kernel(cell: Cell[Any, Any], params: Any, xs: Array, **options: Any) -> list[Choice]:
+    """What `unroll(cell, params, xs, kernel="auto", **options)` takes on every platform, and why; nothing is computed.
+
+    One `Choice` a cell of a composition and a platform ("cpu", "cuda", "tpu", "other"), each of which prints as a line.
+    `params` and `xs` may be `jax.ShapeDtypeStruct`.
+
+    Raises:
+        TypeError, ValueError: as `unroll`.
+    """
+    heard: list[Choice] = []
+    token = listener.set(heard)
+    try:
+        jax.eval_shape(lambda params, xs: unroll(cell, params, xs, kernel="auto", **options), params, xs)
+    finally:
+        listener.reset(token)
+    return list(dict.fromkeys(heard))

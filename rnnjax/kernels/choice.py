@@ -1,0 +1,121 @@
+"""What "auto" takes: by cell, time, batch and precision, and by what was measured on the platform.
+
+measured.json holds the times of training steps on accelerators, `python -m benchmarks.speed.table` writes it from the
+records of the speed benchmark. Where it has none that are close, an accelerator does as a CPU does: the kernel that
+was not measured is never taken. Nothing has been measured on an accelerator yet.
+"""
+
+import json
+import math
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from rnnjax.cells.base import Cell, PointwiseCell
+from rnnjax.cells.linear import ParallelCell
+from rnnjax.kernels import blocked, fused
+from rnnjax.kernels.base import Stretch
+
+PLATFORMS = ("cpu", "cuda", "tpu", "other")
+MEASURED = Path(__file__).with_name("measured.json")
+NEAR = 3.0
+"""How many doublings of time, batch and units together a shape may be away from one that was measured."""
+
+
+class Choice(NamedTuple):
+    """The kernel for one cell on one platform."""
+
+    platform: str
+    cell: str
+    kernel: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.platform}: {self.kernel!r} for {self.cell}: {self.why}"
+
+
+class Measured(NamedTuple):
+    """The times of one training step by several kernels."""
+
+    platform: str
+    device: str
+    dtype: str
+    gates: int
+    """Of the recurrent weights: 1 of a simple RNN, 4 of an LSTM, 3 of a GRU."""
+    time: int
+    batch: int
+    hidden: int
+    milliseconds: dict[str, float]
+    """A number a kernel."""
+
+
+listener: ContextVar[list[Choice] | None] = ContextVar("listener", default=None)
+"""Where all choices are written down, while someone asks."""
+
+
+def decide(
+    cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
+) -> dict[str, str]:
+    """The name of a kernel for every platform."""
+    kernel, why = _usual(cell, params, xs, carry)
+    choices = [Choice("cpu", type(cell).__name__, kernel, why)]
+    for platform in PLATFORMS[1:]:
+        if stretch.perturbations is not None:
+            found = kernel, f"{why}; perturbations need the steps one by one"
+        else:
+            there = _on_accelerator(platform, cell, params, xs, carry)
+            found = there or (kernel, f"{why}; nothing is measured near it here")
+        choices.append(Choice(platform, type(cell).__name__, *found))
+    heard = listener.get()
+    if heard is not None:
+        heard.extend(choices)
+    return {choice.platform: choice.kernel for choice in choices}
+
+
+def _usual(cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str]:
+    """The kernel on a CPU, and why."""
+    if isinstance(cell, ParallelCell):
+        return "scan", "a linear recurrence, but all steps at once are slower on a CPU"
+    if not isinstance(cell, PointwiseCell):
+        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
+    if blocked.pays(cell, params, xs, carry):
+        return "blocked", "its training step is faster than the scan's, as measured on a CPU"
+    return "scan", '"blocked" does not pay for so few steps or so large a batch, as measured on a CPU'
+
+
+def _on_accelerator(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str] | None:
+    """The kernel on another platform, as measured there; None if nothing like it was."""
+    if isinstance(cell, ParallelCell):
+        return "parallel", "a linear recurrence, all steps at once; not measured yet"
+    if not isinstance(cell, PointwiseCell):
+        return None
+    row = nearest(platform, cell, params, xs)
+    if row is None:
+        return None
+    times = row.milliseconds
+    for kernel in sorted(times, key=lambda name: times[name]):
+        if kernel != "fused" or fused.obstacle(platform, cell, params, xs, carry) is None:
+            others = ", ".join(f"{times[name]:.3g} by {name!r}" for name in times if name != kernel)
+            at = f"{row.time}x{row.batch}x{row.hidden} in {row.dtype} on {row.device}"
+            return kernel, f"{times[kernel]:.3g} ms a training step, {others}, measured at {at}"
+    return None
+
+
+def nearest(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> Measured | None:
+    """What was measured closest to a shape, None if that is nothing near."""
+    gates = params.w_h.shape[1] // params.w_h.shape[0]
+    shape = len(xs), max(1, math.prod(cell.leading_shape(xs)[1:])), cell.hidden_size
+
+    def distance(row: Measured) -> float:
+        return sum(abs(math.log2(size / other)) for size, other in zip(shape, row[4:7], strict=True))
+
+    rows = [row for row in measured() if row[:1] + row[2:4] == (platform, str(params.w_h.dtype), gates)]
+    return min((row for row in rows if distance(row) <= NEAR), key=distance, default=None)
+
+
+@cache
+def measured() -> tuple[Measured, ...]:
+    return tuple(Measured(**row) for row in json.loads(MEASURED.read_text(encoding="utf-8")))

@@ -1,0 +1,371 @@
+"""The whole loop over time in one kernel, on TPUs and NVIDIA GPUs, with the recurrent weights kept on the chip.
+
+Forward, a step of the kernel is the product with the weights and the cell's `pointwise`, inlined. For the derivative
+the carries are the solution of carry_t = f_t(carry_(t-1)) for all t: by the implicit function theorem their tangents
+are that of a linear recurrence, with J_t the Jacobian of f_t and b_t what inputs, weights and the first carry
+contribute, computed for all steps at once:
+
+    d_t = J_t d_(t-1) + b_t
+
+As a linear system (`lax.custom_linear_solve`) it has a transpose, which is a second kernel. It runs the other way, with
+`jax.vjp` of `pointwise` inlined:
+
+    e_t = J_(t+1)^T e_(t+1) + g_t
+
+and JAX transposes b_t into one product for the gradient of each weight matrix. Nothing is derived by hand, so every
+`PointwiseCell` has it. The forward mode runs its recurrence by `lax.scan`; derivatives of derivatives are made of
+recurrences of these two kinds.
+"""
+
+import math
+from functools import lru_cache, partial, reduce
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from rnnjax.cells.base import Cell, PointwiseCell, carry_dtype, output_dtype
+from rnnjax.kernels import pallas_gpu, pallas_tpu
+from rnnjax.kernels.apart import Apart, NotApart, Parts, clear, take_apart
+from rnnjax.kernels.base import Stretch, refused, select, vary_with
+from rnnjax.kernels.blocked import reads_only_the_sum
+from rnnjax.kernels.pallas import Body, Constant, Loop, Obstacle, narrow, pad, widen
+
+BACKENDS = (pallas_tpu, pallas_gpu)
+interpreted: ModuleType | None = None
+"""The backend whose kernels are interpreted wherever the program runs, for tests."""
+
+
+def run(
+    cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
+) -> tuple[Any, Array]:
+    """See `rnnjax.kernels.base`."""
+    if not isinstance(cell, PointwiseCell):
+        raise ValueError(f'kernel "fused" needs a PointwiseCell, and {type(cell).__name__} is none: use "scan"')
+    try:
+        Functions.of(cell, params, carry)
+    except NotApart as error:
+        why = f"its gates cannot be kept apart: {error}"
+        raise ValueError(f'kernel "fused" cannot run {type(cell).__name__}: {why}') from None
+    zs = cell.project(params, xs)
+    steps = Steps(*vary_with((params, zs, carry, fresh), (params, zs, carry)), stretch.valid, stretch.borders)
+    carries = recurrence(Plan(cell, stretch.reverse), steps)
+    ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
+    final = jax.tree.map(lambda leaf: leaf[0 if stretch.reverse else -1], carries)
+    return final, select(stretch.valid, ys, jnp.zeros_like(ys))
+
+
+class Plan(NamedTuple):
+    """What is known when the recurrence is compiled."""
+
+    cell: PointwiseCell[Any, Any]
+    reverse: bool
+
+
+class Steps(NamedTuple):
+    """What the steps are made from: the carry before the first, and the rest as for `run`."""
+
+    params: Any
+    zs: Array
+    carry: Any
+    fresh: Any
+    valid: Any
+    borders: Any
+
+    def begun(self, before: Any) -> Any:
+        """The carries that steps begin with, from those before them."""
+        return before if self.borders is None else select(self.borders, self.fresh, before)
+
+    def after(self, cell: PointwiseCell[Any, Any], before: Any) -> Any:
+        """The carries after steps, from those before them: f_t for all t, or for one."""
+        begun = self.begun(before)
+        return select(self.valid, cell.advance(self.params, begun, self.zs), begun)
+
+    def before(self, carries: Any, reverse: bool) -> Any:
+        """The carries before every step, from those after them."""
+        return jax.tree.map(partial(_shift, reverse), self.carry, carries)
+
+
+def _shift(reverse: bool, first: Array, after: Array) -> Array:
+    """What was one step before in the order of the run."""
+    return jnp.concatenate([after[1:], first[None]] if reverse else [first[None], after[:-1]])
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def recurrence(plan: Plan, steps: Steps) -> Any:
+    """The carries after every step."""
+    return _on_platform(plan, forward, steps)
+
+
+@recurrence.defjvp
+def tangents(plan: Plan, primals: tuple[Steps], tangents: tuple[Steps]) -> tuple[Any, Any]:
+    """The rule in the module's docstring."""
+    (steps,) = primals
+    carries = recurrence(plan, steps)
+    before = steps.before(carries, plan.reverse)
+
+    # The backward pass keeps what is an argument of the checkpoint, and computes all else again.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def after(steps: Steps, before: Any) -> Any:
+        return steps.after(plan.cell, before)
+
+    def apply(d: Any) -> Any:
+        d_before = jax.tree.map(lambda leaf: _shift(plan.reverse, jnp.zeros_like(leaf[0]), leaf), d)
+        return jax.tree.map(jnp.subtract, d, jax.jvp(partial(after, steps), (before,), (d_before,))[1])
+
+    def solve(_: Any, b: Any) -> Any:
+        def step(d: Any, inputs: Any) -> tuple[Any, Any]:
+            z, valid, borders, before, b = inputs
+            one = steps._replace(zs=z, valid=valid, borders=borders)
+            d = jax.tree.map(jnp.add, jax.jvp(partial(one.after, plan.cell), (before,), (d,))[1], b)
+            return d, d
+
+        start = jax.tree.map(jnp.zeros_like, steps.carry)
+        return lax.scan(step, start, (steps.zs, steps.valid, steps.borders, before, b), reverse=plan.reverse)[1]
+
+    def solve_transposed(_: Any, g: Any) -> Any:
+        return _on_platform(plan, backward, steps, before, g)
+
+    _, b = jax.jvp(lambda steps: after(steps, steps.before(carries, plan.reverse)), (steps,), tangents)
+    return carries, lax.custom_linear_solve(apply, b, solve, solve_transposed)
+
+
+# --- the kernels ------------------------------------------------------------------------------------------------------
+
+
+def forward(plan: Plan, backend: ModuleType, steps: Steps) -> Any:
+    """The carries after every step."""
+    functions = Functions.of(plan.cell, steps.params, steps.carry)
+
+    def body(constants: list[Constant], fresh: list[Parts], carry: list[Parts], x: list[Parts]) -> tuple[Any, Any]:
+        (zx,), valid, goes_on = _without_flags(steps, x)
+        begun = [_choose(goes_on, *each) for each in zip(carry, fresh, strict=True)] if fresh else carry
+        zh = functions.multiply(constants[0], functions.seen(*begun))
+        after = functions.after(*functions.given(constants), zx, zh, *begun)
+        carry = [_choose(valid, *each) for each in zip(after, begun, strict=True)]
+        return carry, carry
+
+    return _loop(backend, functions, steps, plan.reverse, body, steps.params.w_h, steps.carry, steps.zs)
+
+
+def backward(plan: Plan, backend: ModuleType, steps: Steps, before: Any, g: Any) -> Any:
+    """The cotangents e_t of the carries after every step."""
+    functions = Functions.of(plan.cell, steps.params, steps.carry)
+    zh = plan.cell.recur(steps.params, steps.begun(before))
+    products = (steps.zs + zh,) if functions.sums else (steps.zs, zh)
+
+    def body(constants: list[Constant], fresh: list[Parts], e: list[Parts], x: list[Parts]) -> tuple[Any, Any]:
+        inputs, valid, goes_on = _without_flags(steps, x)
+        products, before, g = inputs[: -2 * len(e)], inputs[-2 * len(e) : -len(e)], inputs[-len(e) :]
+        zx, zh = products if len(products) == 2 else (*products, tuple(map(jnp.zeros_like, products[0])))
+        begun = [_choose(goes_on, *each) for each in zip(before, fresh, strict=True)] if fresh else before
+        e = [_add(*each) for each in zip(e, g, strict=True)]
+        e_after = [_choose(valid, each, None) for each in e]
+        e_zh, *direct = functions.before(*functions.given(constants), zx, zh, *begun, *e_after)
+        through = functions.unseen(*begun, functions.multiply(constants[0], e_zh))
+        e_begun = [_add(*each) for each in zip(direct, through, strict=True)]
+        e_before = [_choose(valid, *each) for each in zip(e_begun, e, strict=True)]
+        return [_choose(goes_on, each, None) for each in e_before], e
+
+    start = jax.tree.map(jnp.zeros_like, steps.carry)
+    inputs = products, before, g
+    return _loop(backend, functions, steps, not plan.reverse, body, steps.params.w_h.T, start, inputs)
+
+
+def _without_flags(steps: Steps, x: list[Parts]) -> tuple[list[Parts], Array | None, Array | None]:
+    """The inputs of a step; whether it is real, and whether it goes on from the step before. None: all do."""
+    flags = len(x) - (steps.valid is not None) - (steps.borders is not None)
+    rest = iter(x[flags:])
+    valid, goes_on = (None if each is None else next(rest)[0] for each in (steps.valid, steps.borders))
+    return x[:flags], valid, goes_on
+
+
+def _choose(flag: Array | None, new: Parts, old: Parts | None) -> Parts:
+    """`new` where the flag is set (None: everywhere), `old` (None: zeros) elsewhere."""
+    if flag is None:
+        return new
+    others = old or tuple(map(jnp.zeros_like, new))
+    pairs = zip(new, others, strict=True)
+    return tuple(jnp.where(jnp.broadcast_to(flag, one.shape) > 0, one, other) for one, other in pairs)
+
+
+def _add(one: Parts, other: Parts) -> Parts:
+    return tuple(map(jnp.add, one, other))
+
+
+class Functions(NamedTuple):
+    """What a cell does in a step, on gates kept apart. These functions take the leaves of pytrees one by one."""
+
+    units: int
+    """Of a gate."""
+    sums: bool
+    """Whether zx + zh stands for both."""
+    is_damped: bool
+    """Whether half-precision weights may round what they multiply."""
+    reads: tuple[bool, ...]
+    """Which leaves of the parameters `pointwise` reads."""
+    after: Apart
+    """`pointwise`: of parameters, zx, zh and carry."""
+    before: Apart
+    """Its cotangents of zh and carry: of the same, and the cotangents of the new carry."""
+    seen: Apart
+    """`recurrent_input`: of the carry."""
+    unseen: Apart
+    """Its cotangents of the carry: of the carry, and the cotangent of what is seen."""
+
+    @classmethod
+    def of(cls, cell: PointwiseCell[Any, Any], params: Any, carry: Any) -> "Functions":
+        """Traces them; raises `NotApart`."""
+        carry = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, leaf.shape[-1]), leaf.dtype), carry)
+        params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+        return _trace(cell, params, carry, jax.sharding.get_abstract_mesh())
+
+    def given(self, constants: list[Constant]) -> list[Parts | None]:
+        """The leaves of the parameters, from what comes after the matrix; None if not read."""
+        read = iter(constants[1:])
+        return [_vector(next(read)) if is_read else None for is_read in self.reads]
+
+    def multiply(self, matrix: Constant, parts: Parts) -> Parts:
+        """The product with a matrix in its precision, added up in float32 or wider."""
+        rows, columns = matrix.shape
+        cleared = [clear(part, self.units).astype(matrix.dtype) for part in parts]
+        wide = carry_dtype(matrix.dtype)
+
+        def column(index: int) -> Array:
+            blocks = (matrix.block(row, index) for row in range(rows))
+            products = (
+                lax.dot(part, block, preferred_element_type=wide) for part, block in zip(cleared, blocks, strict=True)
+            )
+            return reduce(jnp.add, products)
+
+        return tuple(map(column, range(columns)))
+
+
+@lru_cache(maxsize=256)
+def _trace(cell: PointwiseCell[Any, Any], params: Any, carry: Any, mesh: Any) -> Functions:
+    """Once for all programs; what is traced inside a mesh refers to it."""
+
+    def after(*point: Any) -> Any:
+        return jax.tree.leaves(cell.pointwise(*point))
+
+    def before(params: Any, zx: Array, zh: Array, carry: Any, e: Any) -> Any:
+        return jax.tree.leaves(jax.vjp(partial(cell.pointwise, params, zx), zh, carry)[1](e))
+
+    def unseen(carry: Any, e: Array) -> Any:
+        return jax.tree.leaves(jax.vjp(cell.recurrent_input, carry)[1](e))
+
+    seen = jax.eval_shape(cell.recurrent_input, carry)
+    z = jax.eval_shape(cell.multiply, params, seen)
+    units = math.gcd(*(leaf.shape[-1] for leaf in jax.tree.leaves((carry, seen, z))))
+    forth = take_apart(after, units, params, z, z, carry)
+    back = take_apart(before, units, params, z, z, carry, carry)
+    leaves = jax.tree.leaves(params)
+    reads = tuple(map(max, forth.reads[: len(leaves)], back.reads[: len(leaves)]))
+    sums = reads_only_the_sum(cell, params, z, carry)
+    inputs = take_apart(cell.recurrent_input, units, carry), take_apart(unseen, units, carry, seen)
+    return Functions(units, sums, cell.is_damped, reads, forth, back, *inputs)
+
+
+def _vector(constant: Constant) -> Parts:
+    return tuple(constant.block(0, gate) for gate in range(constant.shape[1]))
+
+
+def _loop(
+    backend: ModuleType,
+    functions: Functions,
+    steps: Steps,
+    reverse: bool,
+    body: Body,
+    matrix: Array,
+    carry: Any,
+    inputs: Any,
+) -> Any:
+    """What `body` puts out for every step, like the carry; from arrays as the rest of the package has them."""
+    units, lanes = functions.units, backend.lanes(functions.units)
+    first, structure = jax.tree.flatten(carry)
+    time, *batch_shape = inputs_shape = jax.tree.leaves(inputs)[0].shape[:-1]
+    batch = math.prod(batch_shape)
+    rows = backend.rows(batch)
+    padded = max(1, -(-batch // rows)) * rows
+
+    def over_batch(leaf: Array) -> Array:
+        return pad(widen(leaf.reshape(batch, leaf.shape[-1]), 1, units, lanes), 0, padded)
+
+    def over_time(leaf: Array) -> Array:
+        return pad(widen(leaf.reshape(time, batch, leaf.shape[-1]), 2, units, lanes), 1, padded)
+
+    def flag(flags: Array) -> Array:
+        return pad(flags.reshape(time, batch, 1).astype(jnp.int32), 1, padded)
+
+    if not functions.is_damped:
+        matrix = matrix.astype(first[0].dtype)
+    read = [leaf for leaf, is_read in zip(jax.tree.leaves(steps.params), functions.reads, strict=True) if is_read]
+    starts = [over_batch(leaf) for leaf in first]
+    flags = [] if steps.valid is None else [flag(steps.valid)]
+    flags += [] if steps.borders is None else [flag(~steps.borders)]
+    outputs = backend.scan(
+        Loop(
+            body,
+            constants=[
+                widen(widen(matrix, 0, units, lanes), 1, units, lanes),
+                *(widen(leaf[None], 1, units, lanes) for leaf in read),
+            ],
+            rows=[] if steps.borders is None else [over_batch(leaf) for leaf in jax.tree.leaves(steps.fresh)],
+            carry=starts,
+            xs=[*map(over_time, jax.tree.leaves(inputs)), *flags],
+            ys=[like(starts[0], (time, *start.shape)) for start in starts],
+            reverse=reverse,
+            lanes=lanes,
+        ),
+        interpret=interpreted is not None,
+    )
+    ys = [narrow(leaf[:, :batch], units, lanes).reshape(*inputs_shape, -1) for leaf in outputs]
+    return jax.tree.unflatten(structure, ys)
+
+
+def like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The type of an array of another shape."""
+    return jax.ShapeDtypeStruct(shape, array.dtype, manual_axis_type=jax.typeof(array).manual_axis_type)
+
+
+# --- platforms --------------------------------------------------------------------------------------------------------
+
+
+def _on_platform(plan: Plan, kernel: Any, steps: Steps, *others: Any) -> Any:
+    """`kernel(plan, backend, steps, *others)` with the backend of the platform that the program is compiled for."""
+    if interpreted is not None:
+        return kernel(plan, interpreted, steps, *others)
+
+    def attempt(backend: ModuleType, steps: Steps, *others: Any) -> Any:
+        try:
+            return kernel(plan, backend, steps, *others)
+        except Obstacle as why:
+            return refuse(f"cannot run {type(plan.cell).__name__} on {backend.NAME}: {why}", steps)
+
+    def refuse(why: str, steps: Steps, *others: Any) -> Any:
+        time = len(steps.zs)
+        likes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((time, *leaf.shape), leaf.dtype), steps.carry)
+        return refused(f'kernel "fused" {why}: "auto" finds another', likes)
+
+    branches = {backend.PLATFORM: partial(attempt, backend) for backend in BACKENDS}
+    needs = "needs " + " or ".join(backend.NAME for backend in BACKENDS)
+    return lax.platform_dependent(steps, *others, **branches, default=partial(refuse, needs))
+
+
+def obstacle(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any) -> str | None:
+    """Why a cell cannot be run on a platform, for `lax.platform_dependent`; None if it can."""
+    backend = {backend.PLATFORM: backend for backend in BACKENDS}[platform]
+    plan = Plan(cell, reverse=False)
+
+    def both(params: Any, xs: Array, carry: Any) -> Any:
+        steps = Steps(params, cell.project(params, xs), carry, carry, None, None)
+        carries = forward(plan, backend, steps)
+        return backward(plan, backend, steps, carries, carries)
+
+    try:
+        jax.eval_shape(both, params, xs, carry)
+    except (Obstacle, NotApart) as why:
+        return str(why)
+    return None

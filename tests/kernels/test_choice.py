@@ -1,0 +1,95 @@
+"""What "auto" takes, and whether it tells the truth about it."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.kernels import choice
+from tests.support import declared, normal_like
+
+ROW = {"device": "a GPU", "dtype": "float32", "gates": 4, "time": 100, "batch": 32, "hidden": 64}
+TIMES = {"scan": 3.0, "blocked": 2.0, "fused": 1.0}
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """A function that puts rows in the place of the table."""
+
+    def put(*rows):
+        path = tmp_path / "measured.json"
+        path.write_text(json.dumps(rows))
+        monkeypatch.setattr(choice, "MEASURED", path)
+        choice.measured.cache_clear()
+
+    yield put
+    choice.measured.cache_clear()
+
+
+def kernels(cell, time=100, batch=32, dtype=jnp.float32):
+    found = rnnjax.explain_kernel(cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((time, batch, 8), dtype))
+    return {each.platform: each.kernel for each in found}
+
+
+def test_what_is_committed_is_a_table():
+    """Nothing is in it that was not measured: an accelerator does as the CPU does."""
+    choice.measured.cache_clear()
+    assert all(row.platform in ("cuda", "tpu") and min(row.milliseconds.values()) > 0 for row in choice.measured())
+    if not choice.measured():
+        assert kernels(rnnjax.LSTM(64)) == dict.fromkeys(choice.PLATFORMS, "blocked")
+        assert kernels(rnnjax.GRU(64)) == dict.fromkeys(choice.PLATFORMS, "scan")
+
+
+def test_the_fastest_that_was_measured_nearby(measured):
+    measured(
+        {"platform": "cuda", **ROW, "milliseconds": TIMES},
+        {"platform": "cuda", **ROW, "time": 1000, "milliseconds": TIMES | {"scan": 0.5}},
+        {"platform": "tpu", **ROW, "milliseconds": TIMES | {"fused": 2.5}},
+    )
+    usual = {"cpu": "blocked", "other": "blocked"}
+    assert kernels(rnnjax.LSTM(64)) == {**usual, "cuda": "fused", "tpu": "blocked"}
+    assert kernels(rnnjax.PeepholeLSTM(60), time=60) == {**usual, "cuda": "fused", "tpu": "blocked"}  # four gates too
+    assert kernels(rnnjax.LSTM(64), time=900) == {**usual, "cuda": "scan", "tpu": "blocked"}
+    # Not near, in another precision, of other gates.
+    assert kernels(rnnjax.LSTM(64), batch=1024)["cuda"] == "blocked"
+    assert kernels(rnnjax.LSTM(64), dtype=jnp.bfloat16)["cuda"] == "blocked"
+    assert kernels(rnnjax.Elman(64))["cuda"] == "blocked"
+
+
+def test_the_next_if_the_fastest_cannot_run(measured):
+    """The recurrent weights of 200 units are too large for one multiprocessor."""
+    measured({"platform": "cuda", **ROW, "hidden": 100, "milliseconds": TIMES})
+    assert kernels(rnnjax.LSTM(100))["cuda"] == "fused"
+    assert kernels(rnnjax.LSTM(200))["cuda"] == "blocked"
+
+
+def test_a_choice_by_platform_changes_no_result(measured):
+    """A program with one kernel for each platform runs on this one, and is differentiated."""
+    cell = rnnjax.LSTM(4)
+    params, xs = normal_like((declared(cell, 3), jax.ShapeDtypeStruct((20, 2, 3), jnp.float32)), 0)
+    rows = [{"platform": platform, **ROW, "time": 20, "batch": 2, "hidden": 4} for platform in ("cuda", "tpu")]
+
+    def gradient():
+        return jax.jit(jax.grad(lambda params: jnp.square(rnnjax.unroll(cell, params, xs)[1]).sum()))(params)
+
+    want = gradient()
+    measured(*(row | {"milliseconds": TIMES} for row in rows))
+    assert kernels(cell, 20, 2)["tpu"] == "fused"
+    for got, expected in zip(gradient(), want, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_explanation():
+    """Every cell of a composition, each once, in words; the same errors as `unroll`."""
+    cell = rnnjax.Stack((rnnjax.Zoneout(rnnjax.GRU(8)), rnnjax.LSTM(8), rnnjax.LSTM(8), rnnjax.MinGRU(8)))
+    params, xs = declared(cell, 8), jax.ShapeDtypeStruct((100, 4, 8), jnp.float32)
+    lines = [str(each) for each in rnnjax.explain_kernel(cell, params, xs, deterministic=True)]
+    assert len(lines) == len(set(lines)) == 3 * len(choice.PLATFORMS)
+    assert lines[0] == "cpu: 'scan' for Zoneout: not one recurrent product and then arithmetic (a PointwiseCell)"
+    assert "cuda: 'parallel' for MinGRU: a linear recurrence, all steps at once; not measured yet" in lines
+    assert lines[5].startswith("cuda: 'blocked' for LSTM: ")
+    with pytest.raises(ValueError, match=r"^xs has 8 features, but params were initialised for 3"):
+        rnnjax.explain_kernel(rnnjax.LSTM(8), declared(rnnjax.LSTM(8), 3), xs)

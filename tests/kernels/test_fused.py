@@ -1,0 +1,211 @@
+"""The loop over time in one kernel, interpreted, against the scan in float64: every backend, the same tests."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.cells.base import HiddenCarry, PointwiseCell
+from rnnjax.kernels import fused, pallas_gpu, pallas_tpu
+from rnnjax.kernels.apart import NotApart, take_apart
+from tests.kernels.test_blocked import POINTWISE, draw, each, loss, squares
+from tests.support import declared, normal_like, relative_error, slow_unless
+
+BACKENDS = {"tpu": pallas_tpu, "gpu": pallas_gpu}
+# What differs between cells does not between backends, nor from one way to the other.
+CASES = [("gru", "tpu", False), ("gru", "gpu", True)]
+CASES += [(name, [*BACKENDS][place % 2], place % 3 == 0) for place, name in enumerate(POINTWISE) if name != "gru"]
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    monkeypatch.setattr(fused, "interpreted", BACKENDS[request.param])
+    monkeypatch.setattr(pallas_tpu, "STEPS", 3)
+
+
+@pytest.mark.usefixtures("x64", "backend")
+class TestFused:
+    """A kernel that is one loop."""
+
+    @pytest.mark.parametrize(("name", "backend", "reverse"), slow_unless(CASES[:2], CASES), indirect=["backend"])
+    def test_is_the_scan(self, name, reverse):
+        """Carry, outputs and all gradients: odd sizes, padding of NaN, gaps, borders, a carry of any sign.
+
+        On a TPU in three blocks of time, one of them shorter.
+        """
+        cell, params, xs, carry = draw(name, time=7)
+        random = np.random.RandomState(0)
+        mask, resets, lengths = random.rand(7, 4) < 0.8, random.rand(7, 4) < 0.3, np.array([7, 0, 5, 1])
+        xs = np.where(mask[..., None] & (np.arange(7)[:, None] < lengths)[..., None], xs, np.nan)
+        sequences = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse}
+
+        def outcome(kernel):
+            value = partial(loss, cell, kernel, **sequences)
+            return jax.jit(jax.value_and_grad(value, argnums=(0, 1, 2), has_aux=True))(params, xs, carry)
+
+        chex.assert_trees_all_close(outcome("fused"), outcome("scan"), rtol=1e-11, atol=1e-12)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("backend", "name"), [("gpu", "rnn")], indirect=["backend"])
+    def test_other_derivatives(self, name):
+        """Forward mode, gradients of gradients both ways, and many seeds at once."""
+        cell, *rest = draw(name, time=3)
+        point = tuple(rest)
+        direction = normal_like(point, 3)
+
+        def along(function):
+            return lambda point: jax.jvp(function, (point,), (direction,))[1]
+
+        def check(derivative):
+            got, want = (derivative(lambda point, k=k: loss(cell, k, *point)[0]) for k in ("fused", "scan"))
+            chex.assert_trees_all_close(jax.jit(got)(point), jax.jit(want)(point), rtol=1e-10, atol=1e-11)
+
+        check(along)
+        check(lambda function: along(jax.grad(function)))
+        check(lambda function: jax.grad(lambda point: squares(jax.grad(function)(point))))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+    def test_many_seeds(self):
+        """Under `jax.vmap`, with weights of their own."""
+        cell, *point = draw("rnn", time=4)
+        points = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), tuple(point))
+        gradient = jax.grad(lambda point, kernel: loss(cell, kernel, *point)[0])
+        got = jax.jit(jax.vmap(partial(gradient, kernel="fused")))(points)
+        want = jax.jit(each(partial(gradient, kernel="scan")))(points)
+        chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("backend", "batch"), [("tpu", ()), ("gpu", (2, 9))], indirect=["backend"])
+    def test_batch_axes_and_one_step(self, batch):
+        """No axis, or several, with more examples than one program takes; a single step."""
+        cell, params, *_ = draw("lstm")
+        xs = normal_like(jax.ShapeDtypeStruct((1, *batch, 3), "float64"), 1)
+        got, want = (rnnjax.unroll(cell, params, xs, kernel=kernel) for kernel in ("fused", "scan"))
+        chex.assert_trees_all_close(got, want, rtol=1e-12, atol=1e-13)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("backend", ["gpu"], indirect=True)
+    def test_spread_over_devices(self):
+        """Each device with a part of the batch. Pallas' interpreter cannot have check_vma=True."""
+        cell, *point = draw("rnn", time=3)
+        mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+        spec = jax.sharding.PartitionSpec
+
+        def gradient(params, xs, carry):
+            return jax.lax.psum(jax.grad(lambda *point: loss(cell, "fused", *point)[0])(params, xs, carry), "batch")
+
+        specs = spec(), spec(None, "batch"), spec("batch")
+        spread = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=spec(), check_vma=False)
+        want = jax.grad(lambda *point: loss(cell, "scan", *point)[0])(*point)
+        chex.assert_trees_all_close(jax.jit(spread)(*point), want, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize(("backend", "name"), [("tpu", "lstm"), ("gpu", "lstm-1997")], indirect=["backend"])
+def test_half_precision(name):
+    """bfloat16 weights meet a float32 carry: gradients keep their dtypes, and are nearly as good as the scan's.
+
+    Those of the LSTM of 1997, whose errors do not wear off, are multiplied in float32.
+    """
+    cell, params, xs, carry = draw(name, dtype="bfloat16")
+
+    def gradient(kernel, params, xs, carry):
+        return jax.jit(jax.grad(lambda *point: loss(cell, kernel, *point)[0], argnums=(0, 1, 2)))(params, xs, carry)
+
+    got, scan = (gradient(kernel, params, xs, carry) for kernel in ("fused", "scan"))
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, scan)
+    with jax.enable_x64(True):
+        exact = gradient("scan", *jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs, carry)))
+    assert relative_error(got, exact) < 1.5 * relative_error(scan, exact) + 4e-3
+
+
+# --- what it cannot do ------------------------------------------------------------------------------------------------
+
+
+class Shuffled(rnnjax.cells.Elman):
+    """Mixes its units otherwise than by the recurrent weights."""
+
+    def pointwise(self, params, zx, zh, carry):
+        return HiddenCarry(jnp.tanh(zx + zh)[..., ::-1])
+
+
+class Matrix(rnnjax.cells.Elman):
+    """Reads a matrix in `pointwise`."""
+
+    def pointwise(self, params, zx, zh, carry):
+        return HiddenCarry(jnp.tanh(zx + zh + params.w_x.sum()))
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            rnnjax.GRUResetBefore(4),
+            r'(?m)^kernel "fused" needs a PointwiseCell, and GRUResetBefore is none: use "scan"$',
+        ),
+        (
+            Shuffled(4),
+            r'(?m)^kernel "fused" cannot run Shuffled: its gates cannot be kept apart: rev of .*$',
+        ),
+        (
+            Matrix(4),
+            r'(?m)^kernel "fused" cannot run Matrix: its gates cannot be kept apart: read an array of shape .*$',
+        ),
+        (rnnjax.LSTM(4), r'(?m)^kernel "fused" needs a TPU or an NVIDIA GPU: "auto" finds another$'),
+    ],
+    ids=["reset-before", "shuffled", "matrix", "platform"],
+)
+def test_what_it_cannot_run_is_one_line(cell, message):
+    params, xs = normal_like(declared(cell, 3), 0), np.zeros((5, 3), np.float32)
+    with pytest.raises(ValueError, match=message):
+        rnnjax.unroll(cell, params, xs, kernel="fused")
+    with pytest.raises(ValueError, match=message):
+        jax.jit(jax.grad(lambda xs: rnnjax.unroll(cell, params, xs, kernel="fused")[1].sum()))(xs)
+
+
+@pytest.mark.parametrize(
+    ("platform", "cell", "why"),
+    [
+        ("cuda", rnnjax.LSTM(128), None),
+        ("cuda", rnnjax.LSTM(256), "its recurrent weights take 1024 KiB, and a multiprocessor keeps 256"),
+        ("tpu", rnnjax.LSTM(512), None),
+        ("tpu", rnnjax.LSTM(1024), "its recurrent weights and one step take"),
+    ],
+    ids=["cuda-128", "cuda-256", "tpu-512", "tpu-1024"],
+)
+def test_weights_that_do_not_fit_are_an_obstacle(platform, cell, why):
+    params = declared(cell, 8)
+    carry = jax.eval_shape(lambda: cell.initial_carry((16,)))
+    found = fused.obstacle(platform, cell, params, jax.ShapeDtypeStruct((10, 16, 8), jnp.float32), carry)
+    assert found is None if why is None else found.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.roll(x, 1, axis=-1),
+        lambda x: x[:, 2:],
+        lambda x: jnp.cumsum(x, axis=-1),
+        lambda x: x * np.arange(12.0),
+        lambda x: x.sum(axis=0),
+        lambda x: x.reshape(-1, 4, 3).sum(axis=1),
+        lambda x: x.reshape(-1, 4, 3).swapaxes(1, 2).reshape(-1, 12),
+        lambda x: jnp.pad(x, [(0, 0), (1, 0)]),
+        lambda x: jnp.concatenate([x[:, :1], x], axis=-1),
+    ],
+)
+def test_what_moves_units_is_not_taken_apart(function):
+    """12 = 4 gates of 3 units: nothing of this is done gate by gate, and none of it is taken for something else."""
+    with pytest.raises(NotApart):
+        take_apart(function, 3, jax.ShapeDtypeStruct((1, 12), jnp.float32))
+
+
+def test_all_pointwise_cells_are_taken_apart():
+    """The list that the tests run over is that of the registry."""
+    assert {name for name in rnnjax.CELLS if isinstance(rnnjax.CELLS[name](1), PointwiseCell)} == set(POINTWISE)

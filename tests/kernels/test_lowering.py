@@ -1,0 +1,46 @@
+"""The fused kernels are compiled for their platforms, forward and backward, on a machine that has neither."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import export
+from jax.sharding import AbstractDevice, AbstractMesh
+
+import rnnjax
+from tests.kernels.test_blocked import POINTWISE
+from tests.support import declared, slow_unless
+
+CASES = [("lstm", "bfloat16"), ("gru", "float32"), *((name, "float32") for name in POINTWISE if name != "gru")]
+CALLS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
+
+
+def a_gpu():
+    """From jax 0.11 on Triton's lowering asks which GPU it is for; before, there is nothing to tell it with."""
+    try:
+        device = AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    except TypeError:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(AbstractMesh((1,), ("x",), abstract_device=device))
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("platform", CALLS)
+@pytest.mark.parametrize(("name", "dtype"), slow_unless(CASES[:2], CASES))
+def test_lowers(platform, name, dtype):
+    """A forward and a backward kernel, for gates that are no whole tiles, with lengths and resets."""
+    cell = rnnjax.CELLS[name](20)
+
+    def training_step(params, xs, lengths, resets):
+        def loss(params, xs):
+            return rnnjax.unroll(cell, params, xs, kernel="fused", lengths=lengths, resets=resets)[1].sum()
+
+        return jax.value_and_grad(loss, argnums=(0, 1))(params, xs)
+
+    arguments = [((9, 4, 3), dtype), ((4,), jnp.int32), ((9, 4), bool)]
+    shapes = [declared(cell, 3, dtype), *(jax.ShapeDtypeStruct(*each) for each in arguments)]
+    allowed = [export.DisabledSafetyCheck.custom_call(target) for target in CALLS.values()]
+    with a_gpu() if platform == "cuda" else contextlib.nullcontext():
+        exported = export.export(jax.jit(training_step), platforms=[platform], disabled_checks=allowed)(*shapes)
+    assert exported.mlir_module().count(f"@{CALLS[platform]}(") == 2
