@@ -60,14 +60,13 @@ def decide(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> dict[str, str]:
     """The name of a kernel for every platform."""
-    kernel, why = _usual(cell, params, xs, carry)
-    choices = [Choice("cpu", type(cell).__name__, kernel, why)]
+    usual = _usual(cell, params, xs, carry)
+    choices = [Choice("cpu", type(cell).__name__, *usual)]
     for platform in PLATFORMS[1:]:
-        if stretch.perturbations is not None:
-            found = kernel, f"{why}; perturbations need the steps one by one"
+        if stretch.perturbations is None:
+            found = _elsewhere(platform, cell, params, xs, carry, usual)
         else:
-            there = _on_accelerator(platform, cell, params, xs, carry)
-            found = there or (kernel, f"{why}; nothing is measured near it here")
+            found = usual[0], f"{usual[1]}; perturbations need the steps one by one"
         choices.append(Choice(platform, type(cell).__name__, *found))
     heard = listener.get()
     if heard is not None:
@@ -86,22 +85,24 @@ def _usual(cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[st
     return "scan", '"blocked" does not pay for so few steps or so large a batch, as measured on a CPU'
 
 
-def _on_accelerator(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str] | None:
-    """The kernel on another platform, as measured there; None if nothing like it was."""
+def _elsewhere(
+    platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, usual: tuple[str, str]
+) -> tuple[str, str]:
+    """The kernel on another platform: as measured there, else the usual one."""
     if isinstance(cell, ParallelCell):
         return "parallel", "a linear recurrence, all steps at once; not measured yet"
     if not isinstance(cell, PointwiseCell):
-        return None
+        return usual
     row = nearest(platform, cell, params, xs)
     if row is None:
-        return None
+        return usual[0], f"{usual[1]}; nothing near it is measured on this platform"
     times = row.milliseconds
     for kernel in sorted(times, key=lambda name: times[name]):
         if kernel != "fused" or fused.obstacle(platform, cell, params, xs, carry) is None:
             others = ", ".join(f"{times[name]:.3g} by {name!r}" for name in times if name != kernel)
             at = f"{row.time}x{row.batch}x{row.hidden} in {row.dtype} on {row.device}"
             return kernel, f"{times[kernel]:.3g} ms a training step, {others}, measured at {at}"
-    return None
+    return usual
 
 
 def nearest(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> Measured | None:
