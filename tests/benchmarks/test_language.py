@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -22,14 +21,23 @@ from rnnjax.train import language
 
 REPOSITORY = Path(__file__).parents[2]
 LINES = "".join(f"a line of text, the {number}. of many.\n" for number in 20 * "0123456789")
-SMALL = ["--cell", "rnn", "--hidden-size", "4", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--bptt", "20"]
+SMALL = ["--cell", "rnn", "--hidden-size", "4", "--layers", "1", "--batch-size", "4", "--bptt", "20"]
 
 
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text(LINES)
     return path
+
+
+@pytest.fixture(scope="module")
+def folder(text, tmp_path_factory):
+    """The results of a run of two epochs."""
+    out = tmp_path_factory.mktemp("out")
+    arguments = ["--data", str(text), *SMALL, "--epochs", "2", "--tensorboard", "--out", str(out)]
+    assert main(["language", "train", *arguments]) == 0
+    return results_in(out)
 
 
 def results_in(out: Path) -> Path:
@@ -41,12 +49,7 @@ def read(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
-def test_train_evaluate_and_sample(text, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert main(["language", "train", "--data", str(text), *SMALL, "--tensorboard", "--out", str(out)]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    folder = results_in(out)
-    assert str(folder) in printed
+def test_train(folder):
     names = {path.name for path in folder.iterdir()}
     files = {"records.jsonl", "config.json", "environment.json", "vocabulary.json", "perplexity.png", "perplexity.svg"}
     assert names == files | {"rnn"}
@@ -59,66 +62,65 @@ def test_train_evaluate_and_sample(text, tmp_path, capsys):
     assert result["valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
     np.testing.assert_allclose(result["test_perplexity"], math.exp(result["test_loss"]))
     assert result["test_loss"] < math.log(len(set(LINES)))
-    check_test_loss(folder, result["test_loss"])
 
-    assert main(["language", "evaluate", str(folder)]) == 0
-    assert capsys.readouterr().out.startswith(
-        f"rnn, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a ch"
-    )
 
-    arguments = ["language", "sample", str(folder), "--prime", "a line", "--length", "21"]
-    assert main(arguments) == 0
+def test_sample(folder, capsys):
+    assert main(["language", "sample", str(folder), "--prime", "a line", "--length", "21"]) == 0
     drawn = capsys.readouterr().out
     assert drawn.startswith("a line")
     assert len(drawn) == len("a line") + 21 + 1
     assert set(drawn) <= set(LINES)
-
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix == ".jsonl"}
-    assert main(["language", "train", "--resume", str(folder)]) == 0  # nothing is left to do
-    assert all(path.read_bytes() == content for path, content in before.items())
     assert main(["language", "sample", str(folder), "--prime", "a Z"]) == 2
     assert capsys.readouterr().err.startswith("--prime: 'Z', at place 3, is not among the 26 symbols")
 
 
-def check_test_loss(folder: Path, loss: float) -> None:
-    """That of the best weights, from the logits of the whole test text at once."""
+@pytest.mark.slow
+def test_evaluate(folder, capsys):
+    """The loss in the records is that of the best weights, from the logits of the whole test text at once."""
     saved = Config(**json.loads((folder / "config.json").read_text()) | {"cell": ("rnn",), "max_norm": math.inf})
     texts = load(saved, None)
     model = load_best(saved, "rnn", len(texts.vocabulary), folder).model
     whole = language.padded(language.batchify(texts.test, saved.eval_batch_size), 0)
     _, logits = model(whole[:-1])
     picked = np.take_along_axis(np.asarray(logits), np.asarray(whole[1:])[..., None], -1)[..., 0]
-    np.testing.assert_allclose(loss, (np.log(np.exp(logits).sum(-1)) - picked).mean(), rtol=1e-5)
+    result = read(folder)[-1]
+    np.testing.assert_allclose(result["test_loss"], (np.log(np.exp(logits).sum(-1)) - picked).mean(), rtol=1e-5)
+    capsys.readouterr()
+    assert main(["language", "evaluate", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"rnn, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a ch"
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_goes_on_bit_for_bit(number, text, tmp_path):
+def test_resuming_what_is_done_changes_nothing(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
+    assert main(["language", "train", "--resume", str(folder)]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
+def test_interrupted_training_goes_on_bit_for_bit(text, tmp_path):
     """The records, but for times, and the checkpoints of a run that was stopped are those of one that was not."""
-    arguments = ["train", "--data", str(text), *SMALL, "--epochs", "40", "--keep", "1"]
+    arguments = ["train", "--data", str(text), *SMALL, "--epochs", "12", "--keep", "1"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert main(["language", *arguments, "--out", str(whole)]) == 0
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks", "language", *arguments, "--out", str(stopped)],
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
-        )
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "language", *arguments, "--out", str(stopped)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not list(stopped.glob("language/*/rnn/best/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     folder = results_in(stopped)
     assert f"Go on with: python -m benchmarks language train --resume {folder}" in " ".join(errors.split())
-    assert len(read(folder)) < 40
+    assert len(read(folder)) < 12
     assert main(["language", "train", "--resume", str(folder), "--keep", "1"]) == 0
     times = {"seconds", "work_per_second", "environment"}
     strip = [

@@ -146,16 +146,17 @@ def test_what_is_not_ours_is_refused_and_never_deleted(tmp_path):
 
 
 def test_damage_is_found_and_left(tmp_path):
-    """A changed byte in any file of the arrays, and files that are gone."""
+    """A changed byte, a half and nothing at all, in the files of the arrays."""
     checkpoints = Checkpoints(tmp_path, {})
     checkpoints.save(1, new(), {})
-    data = max((tmp_path / "1" / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
-    content = data.read_bytes()
-    for broken in (content[:-1] + bytes([content[-1] ^ 1]), content[: len(content) // 2], b""):
-        data.write_bytes(broken)
+    contents = {path: path.read_bytes() for path in (tmp_path / "1" / "state").rglob("d/*")}
+    for change in (lambda it: it[:-1] + bytes([it[-1] ^ 1]), lambda it: it[: len(it) // 2], lambda it: b""):
+        broken = {path: change(content) for path, content in contents.items()}
+        for path, content in broken.items():
+            path.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"cannot be read|damaged"):
             checkpoints.restore(new())
-        assert data.read_bytes() == broken
+        assert {path: path.read_bytes() for path in contents} == broken
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         Checkpoints(tmp_path / "none", {}).restore(new())
 
