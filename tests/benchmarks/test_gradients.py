@@ -51,6 +51,17 @@ def results_in(out: Path) -> Path:
     return folder
 
 
+def test_run(tmp_path, capsys):
+    """All files of a small run."""
+    assert (
+        main(["gradients", *["--cells", "rnn", "--lags", "10", "--seeds", "2", "--steps", "1"], "--out", str(tmp_path)])
+        == 0
+    )
+    assert "half-life" in capsys.readouterr().out
+    check_files(results_in(tmp_path))
+
+
+@pytest.mark.slow
 def test_run_and_interrupted_run(tmp_path):
     """A run writes all that it promises; one that is interrupted and resumed ends with the same records."""
     # Each program is compiled once for all runs of this test.

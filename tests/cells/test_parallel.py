@@ -122,7 +122,7 @@ def test_a_cell_that_is_not_linear():
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="parallel")
     with pytest.raises(
         ValueError,
-        match=r"^unknown kernel 'paralel': did you mean 'parallel'\? Known: auto, scan, blocked, parallel, deer$",
+        match=r"^unknown kernel 'paralel': did you mean 'parallel'\? Known: auto, scan, blocked, fused, cudnn,",
     ):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), kernel="paralel")
 

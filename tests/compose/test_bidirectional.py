@@ -45,6 +45,7 @@ def test_each_direction_sees_the_real_part_of_each_sequence(merge):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_masked_steps_are_as_if_they_were_not_there():
     """Gaps anywhere, in both directions, and gradients without a trace of what is in them."""
     cell = Stack((Bidirectional(GRU(4)), Bidirectional(LSTM(3), GRU(2))))
@@ -78,6 +79,7 @@ def test_reversed_it_is_itself_on_the_reversed_sequence():
     chex.assert_trees_all_close((final, ys), (other, reversed_ys[::-1]), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_noise_and_learned_carry_go_to_both_directions():
     cell = Bidirectional(Dropout(LSTM(64), output_rate=0.5), LearnedCarry(LSTM(64)))
     params = init(cell, INPUTS)

@@ -29,6 +29,7 @@ def test_dilated_is_interleaved_sequences():
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_dilation_stretches_the_lag_that_gradients_reach():
     """An error halves every step of the recurrence: with dilation 4, every four steps of time."""
     cell = rnnjax.Elman(1, activation="identity")
