@@ -172,12 +172,12 @@ def test_what_it_cannot_run_is_one_line(cell, message):
 @pytest.mark.parametrize(
     ("platform", "cell", "why"),
     [
-        ("cuda", rnnjax.LSTM(128), None),
-        ("cuda", rnnjax.LSTM(256), "its recurrent weights take 1024 KiB, and a multiprocessor keeps 256"),
+        ("cuda", rnnjax.GRU(128), None),
+        ("cuda", rnnjax.LSTM(128), "its recurrent weights take 256 KiB, and a multiprocessor keeps 200"),
         ("tpu", rnnjax.LSTM(512), None),
         ("tpu", rnnjax.LSTM(1024), "its recurrent weights and one step take"),
     ],
-    ids=["cuda-128", "cuda-256", "tpu-512", "tpu-1024"],
+    ids=["cuda-gru", "cuda-lstm", "tpu-512", "tpu-1024"],
 )
 def test_weights_that_do_not_fit_are_an_obstacle(platform, cell, why):
     params = declared(cell, 8)
