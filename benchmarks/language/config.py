@@ -41,7 +41,7 @@ class Config:
     """One dropout mask a sequence instead of one a step."""
     seed: Int = 0
     """Seed of weights and dropout."""
-    epochs: Int = 5
+    epochs: Int = 3
     """Passes over the training text."""
     batch_size: Int = 50
     """Parts of the text that are read side by side."""

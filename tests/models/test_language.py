@@ -170,7 +170,8 @@ def test_evaluation_draws_nothing():
     assert np.abs(model(text)[1] - model(text)[1]).max() > 1e-6
 
 
-@pytest.mark.parametrize("cell", slow_unless((), rnnjax.CELLS))
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["gru-layer-norm", "lru", "lstm-conv", "lstm-projected", "min-gru"])
 def test_any_cell(cell):
     model = char_rnn(7, cell=cell, hidden_size=4, rngs=nnx.Rngs(0))
     text = tokens(7)
