@@ -53,10 +53,8 @@ def results_in(out: Path) -> Path:
 
 def test_run(tmp_path, capsys):
     """All files of a small run."""
-    assert (
-        main(["gradients", *["--cells", "rnn", "--lags", "10", "--seeds", "2", "--steps", "1"], "--out", str(tmp_path)])
-        == 0
-    )
+    small = ["--cells", "rnn", "--lags", "10", "--seeds", "2", "--steps", "1"]
+    assert main(["gradients", *small, "--out", str(tmp_path)]) == 0
     assert "half-life" in capsys.readouterr().out
     check_files(results_in(tmp_path))
 
@@ -241,6 +239,7 @@ def test_failed_experiment_stays_a_row(tmp_path, capsys, monkeypatch):
     check_records(read(folder))
 
 
+@pytest.mark.slow
 def test_norms_are_those_of_the_loss_at_the_end():
     """On copy memory every step has a loss; that of a step itself must not stand for what comes back from the end."""
     config = Config(task="copy-memory", lags=(50,), seeds=1, steps=1, hidden_size=4, batch_size=2)

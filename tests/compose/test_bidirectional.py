@@ -113,6 +113,7 @@ def test_what_cannot_be(make, message):
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_there_is_no_single_step():
     cell = Bidirectional(LSTM(2))
     params = init(cell, INPUTS)

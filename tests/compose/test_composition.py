@@ -18,6 +18,7 @@ def draw(cell, seed=0):
     return params, normal_like(jax.ShapeDtypeStruct((TIME, BATCH, INPUTS), jnp.float64), seed + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_dilated_is_interleaved_sequences():
     cell = Dilated(LSTM(5), 3)
@@ -40,6 +41,7 @@ def test_dilation_stretches_the_lag_that_gradients_reach():
         np.testing.assert_allclose(np.exp(norms.per_example.past.h[0]), 0.5**8, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_layer_norm_has_gain_and_bias_for_its_statistics():
     cell = LayerNorm(LSTM(50))
@@ -83,6 +85,7 @@ def test_a_stack_of_linear_recurrences_runs_in_parallel():
         unroll(Stack((LRU(5), GRU(2))), init(Stack((LRU(5), GRU(2))), INPUTS), xs, kernel="parallel")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("batch", [(BATCH,), *(pytest.param(batch, marks=pytest.mark.slow) for batch in [(), (2, 2)])])
 def test_batch_major_is_a_matter_of_axes(batch):

@@ -88,6 +88,7 @@ def test_keys(name):
     assert not np.allclose(train(KEY), evaluated)
 
 
+@pytest.mark.slow
 def test_a_cell_without_noise_needs_no_key():
     for cell in (LSTM(3), Stack((Dropout(LSTM(3)), Zoneout(GRU(3), 0.0), RecurrentDropout(GRU(3), 0.0)))):
         params = init(cell, INPUTS)
@@ -143,6 +144,7 @@ def test_devices_do_not_share_masks():
     assert abs(np.mean((first > 0) == (second > 0)) - 0.5) < 0.05
 
 
+@pytest.mark.slow
 def test_devices_share_the_weights_that_are_left():
     """Inside jax.shard_map a dropped weight is dropped on every device: outputs and gradients of one device."""
     cell = WeightDrop(LSTM(SIZE))
@@ -164,6 +166,7 @@ def test_devices_share_the_weights_that_are_left():
     chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_rates_and_rate_zero_draws_nothing():
     cell = Zoneout(Dropout(LSTM(SIZE), np.float32(0.5)), (0, 0.5))
     assert cell.rates == (0.0, 0.5)
@@ -200,7 +203,9 @@ def test_recurrent_dropout_drops_what_the_weights_multiply(variational):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("cell", [LSTM(SIZE), GRU(SIZE), rnnjax.LSTM1997(SIZE, block_size=3)])
+@pytest.mark.parametrize(
+    "cell", [LSTM(SIZE), pytest.param(rnnjax.LSTM1997(SIZE, block_size=3), marks=pytest.mark.slow)]
+)
 def test_recurrent_dropout_has_a_mask_for_every_gate(cell):
     """Each gate's product sees a mask of its own, and no two of them are alike."""
     rate, batch = 0.25, 400

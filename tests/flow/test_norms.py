@@ -67,6 +67,7 @@ def test_mean_is_the_mean_of_norms_not_of_logarithms():
     np.testing.assert_allclose(flow.log_mean(norms), [np.log(2.0), -np.inf], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds_is_a_loop(lstm):
     cell, params, xs = lstm
 

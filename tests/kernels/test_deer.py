@@ -94,6 +94,7 @@ def test_a_linear_recurrence_takes_one_iteration():
     np.testing.assert_allclose(ys, unroll(cell, params, xs, carry)[1], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_the_error_is_squared():
     """Residuals of a contractive network after 2, 3, ... iterations, down to rounding."""

@@ -41,6 +41,7 @@ def test_it_is_unroll(xs):
     np.testing.assert_array_equal(layer.weights.layers[0].backward.w_x[...], params.layers[0].backward.w_x)
 
 
+@pytest.mark.slow
 def test_randomness_comes_from_its_own_stream_and_stops_in_evaluation(xs):
     layer = Recurrent(NOISY, INPUTS, rngs=nnx.Rngs(0))
     twin = Recurrent(NOISY, INPUTS, rngs=nnx.Rngs(0))
