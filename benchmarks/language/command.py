@@ -23,18 +23,18 @@ from benchmarks.language.figures import draw
 from benchmarks.language.records import make_records, pick, print_table
 from benchmarks.options import Int, check_least
 from benchmarks.results import Record, Results
+from benchmarks.run import saved_settings
 from rnnjax.models import Sampler, stream
 from rnnjax.tasks.text import END_OF_LINE, DataError, Vocabulary
 from rnnjax.train import CheckpointError, ProgressBar, Stopped, TensorBoard, bits, language, perplexity
 
-FIELDS = [field.name for field in dataclasses.fields(Config)]
 command = cyclopts.App(help="Language models of recurrent cells: train, evaluate, sample.")
 
 
 def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the model."""
     if resume is not None:
-        return Results.config(resume, FIELDS)
+        return saved_settings(resume, Config)
     return {} if "folder" in others or "compare" in others else recipe(config)
 
 
@@ -290,7 +290,7 @@ def best_of(config: Config, cell: str, vocabulary: Vocabulary, folder: Path) -> 
 def open_folder(folder: Path) -> tuple[Config, Vocabulary]:
     """The settings and the vocabulary of a run."""
     try:
-        settings = Results.config(folder, FIELDS)
+        settings = saved_settings(folder, Config)
         symbols = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     except UsageError as error:
         raise UsageError(str(error).removeprefix("--resume: ")) from None
