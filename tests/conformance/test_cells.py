@@ -59,8 +59,8 @@ every_cell = pytest.mark.parametrize(
 FAST = ("lstm", "gru-reset-before")
 SAME = {"rnn-relu", "rnn-identity", "rnn-logistic", "dropout", "recurrent-dropout", "weight-drop"}
 """Only other activations of a cell, and what is the cell itself in evaluation: not put through everything again."""
-SPREAD = (*FAST, "slstm", "lru", "lstm-conv", "stack", "bidirectional", "dilated", "learned-carry")
-"""One of each kind of carry."""
+KINDS = (*FAST, "slstm", "lru", "lstm-conv", "stack", "bidirectional", "dilated", "learned-carry")
+"""One of each kind of carry, for what does not depend on the equations of a cell."""
 every_cell_if_slow = pytest.mark.parametrize(
     "name", slow_unless(FAST, [name for name in [*rnnjax.CELLS, *COMPOSED] if name not in SAME])
 )
@@ -72,10 +72,19 @@ every_cell_with_lengths_if_slow = pytest.mark.parametrize(
     [pytest.param(name, None, id=f"{name}-whole") for name in FAST]
     + [
         pytest.param(name, LENGTHS, id=f"{name}-lengths", marks=() if name in FAST else pytest.mark.slow)
-        for name in STEPS
-        if name not in SAME
+        for name in KINDS
+        if name in STEPS
     ],
 )
+every_kind_if_slow = pytest.mark.parametrize("name", slow_unless(FAST, KINDS))
+
+
+def both_ways(names):
+    """Some cells in both directions, the others in one or the other."""
+    others = [name for name in names if name not in (*SAME, *FAST)]
+    cases = [pytest.param(name, way, id=f"{name}-{way}") for name in FAST for way in (False, True)]
+    cases += [pytest.param(name, index % 2 == 0, id=name, marks=pytest.mark.slow) for index, name in enumerate(others)]
+    return pytest.mark.parametrize(("name", "reverse"), cases)
 
 
 def make(name, size=HIDDEN):
@@ -182,9 +191,8 @@ def check_against_the_numpy_loop(name, reverse):
         assert not np.any(ys[length:, example])
 
 
-@every_cell_with_a_step_if_slow
+@both_ways(STEPS)
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_mask_and_resets_are_the_numpy_loop(name, reverse):
     """Steps passed over anywhere, whatever they hold, and borders that nothing crosses in either direction."""
     case = draw(name)
@@ -253,7 +261,7 @@ def test_ways_to_run_agree(name):
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
-@every_cell_if_slow
+@every_kind_if_slow
 @pytest.mark.usefixtures("x64")
 def test_vmap_over_seeds_is_a_loop(name):
     cases = [draw(name, seed=seed) for seed in (0, 10)]
@@ -263,7 +271,7 @@ def test_vmap_over_seeds_is_a_loop(name):
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
-@every_cell_if_slow
+@every_kind_if_slow
 @pytest.mark.usefixtures("x64")
 def test_any_batch_shape(name):
     case = draw(name)
@@ -282,8 +290,7 @@ def test_any_batch_shape(name):
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
-@every_cell_if_slow
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@both_ways([*rnnjax.CELLS, *COMPOSED])
 def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
     cell, params, xs, carry = draw(name, jnp.float32)
     padding = np.arange(TIME)[:, None] >= LENGTHS
@@ -306,7 +313,7 @@ def test_nothing_in_the_padding_reaches_a_result_or_a_gradient(name, reverse):
     assert np.all(np.any(g_xs[~padding], -1)) or name in ("rnn-relu", "irnn")  # a dead unit passes nothing on
 
 
-@every_cell_if_slow
+@every_kind_if_slow
 @pytest.mark.parametrize(
     ("params_dtype", "xs_dtype", "carry_dtype", "output_dtype", "tolerance"),
     [
@@ -335,7 +342,7 @@ def test_dtypes(name, params_dtype, xs_dtype, carry_dtype, output_dtype, toleran
         chex.assert_trees_all_equal_shapes_and_dtypes(got, (final, ys))
 
 
-@every_cell_if_slow
+@every_kind_if_slow
 @pytest.mark.usefixtures("x64")
 def test_derivatives_are_finite_differences(name):
     """Along a random direction: grad, jvp, jvp of grad and grad of grad all run under jit and are right."""
@@ -362,7 +369,7 @@ def test_derivatives_are_finite_differences(name):
     np.testing.assert_allclose([by_jvp_of_grad, by_grad_of_grad], second, rtol=1e-6, atol=1e-6)
 
 
-@every_cell_if_slow
+@every_kind_if_slow
 def test_one_trace_a_shape(name):
     traces = []
 
@@ -498,7 +505,7 @@ def check_spread(function, arguments, in_specs, out_specs):
     chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", slow_unless(FAST, SPREAD))
+@every_kind_if_slow
 @pytest.mark.usefixtures("x64")
 def test_batch_spread_over_devices(name):
     cell, params, xs, carry = draw(name)
@@ -511,7 +518,7 @@ def test_batch_spread_over_devices(name):
     check_spread(gradient, (params, xs, carry, LENGTHS), in_specs, WHOLE)
 
 
-@pytest.mark.parametrize("name", slow_unless(FAST, [name for name in SPREAD if name in STEPS]))
+@pytest.mark.parametrize("name", slow_unless(FAST, [name for name in KINDS if name in STEPS]))
 @pytest.mark.usefixtures("x64")
 def test_gradient_flow_spread_over_devices(name):
     cell, params, xs, _ = draw(name)
