@@ -8,7 +8,7 @@ whole tiles by itself:
     elementwise                        on every part
     split, slice, concatenate, pad     picks and lists parts: no work
     reshape to [batch, gates, units]   no work
-    sum, maximum over the units        over the lanes of each part that are not padding
+    sum over the units                 over the lanes of each part that are not padding
 
 That is all that the arithmetic of gated cells and its derivatives consist of, layer norms included. Lanes of padding
 hold anything: who keeps them or multiplies them by a matrix clears them first (`clear`).
@@ -104,9 +104,9 @@ def take_apart(function: Callable[..., Any], units: int, *arguments: Any) -> Apa
 
     def example(aval: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
         count, rest = divmod(apart.size(aval.shape), units)
-        if rest or len(aval.shape) > 1 + (aval.shape[0] == batch):
+        rows = 2 if aval.shape[:1] == (batch,) else 1
+        if rest or len(aval.shape) != rows:
             raise NotApart(f"read an array of shape {aval.shape}, not one number a unit")
-        rows = 2 if aval.shape[0] == batch else 1
         return tuple(jax.ShapeDtypeStruct((rows, units), aval.dtype) for _ in range(count))
 
     leaves = (example(aval) if is_read else None for aval, is_read in zip(closed.in_avals, apart.reads, strict=True))
@@ -114,11 +114,11 @@ def take_apart(function: Callable[..., Any], units: int, *arguments: Any) -> Apa
     return apart
 
 
-def clear(part: Array, units: int, value: float = 0.0) -> Array:
-    """A part with `value` in the lanes of padding."""
+def clear(part: Array, units: int) -> Array:
+    """A part with zeros in the lanes of padding."""
     if part.shape[-1] <= units:
         return part
-    return jnp.where(lax.broadcasted_iota(jnp.int32, part.shape, 1) < units, part, jnp.asarray(value, part.dtype))
+    return jnp.where(lax.broadcasted_iota(jnp.int32, part.shape, 1) < units, part, jnp.zeros_like(part))
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

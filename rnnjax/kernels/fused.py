@@ -315,7 +315,7 @@ def _loop(
             rows=[] if steps.borders is None else [over_batch(leaf) for leaf in jax.tree.leaves(steps.fresh)],
             carry=starts,
             xs=[*map(over_time, jax.tree.leaves(inputs)), *flags],
-            ys=[like(starts[0], (time, *start.shape)) for start in starts],
+            ys=[like(start, (time, *start.shape)) for start in starts],
             reverse=reverse,
             lanes=lanes,
         ),

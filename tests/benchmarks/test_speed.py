@@ -18,12 +18,15 @@ from benchmarks import readme
 from benchmarks.__main__ import main
 from benchmarks.peers import PEERS, jax_cudnn
 from benchmarks.speed import records as speed_records
+from benchmarks.speed import table as speed_table
 from benchmarks.speed.config import Column, Config, Shape
 from benchmarks.speed.measure import differences, draw, ours
 from benchmarks.speed.report import table_rows
 from rnnjax.kernels import cudnn
+from rnnjax.kernels.choice import Measured
 from tests.support import relative_error
 
+speed_command = sys.modules["benchmarks.speed.command"]  # the package has the function by this name
 REPOSITORY = Path(__file__).parents[2]
 TINY = ["speed", "--cells", "rnn", "--repeats", "2"]
 
@@ -85,6 +88,59 @@ def test_run_and_resume(tmp_path, capsys):
     assert resumed[:8] == records[:8]
     assert [(record["shape"], record["column"]) for record in resumed] == places
     assert resumed[8]["step"] != records[8]["step"]
+
+
+def test_budget_and_both_precisions(tmp_path, capsys, monkeypatch):
+    """A folder a precision; what is not begun in time is left for --resume."""
+    moments = iter([0.0, 0.5, 5.0, 5.0])
+    monkeypatch.setattr(speed_command.time, "monotonic", lambda: next(moments))
+    arguments = ["--shapes", "4x2x3", "5x1x2", "--libraries", "rnnjax", "--dtype", "both", "--budget", "2"]
+    assert main([*TINY, *arguments, "--out", str(tmp_path)]) == 0
+    assert " ".join(capsys.readouterr().out.split()).count("The budget is over; go on with: python -m") == 2
+    first, second = sorted((tmp_path / "speed").iterdir())
+    assert [(record["shape"], record["config"]["dtype"]) for record in read(first)] == [("4x2x3", "float32")]
+    assert json.loads((second / "config.json").read_text())["dtype"] == "bfloat16"
+    assert not (second / "records.jsonl").exists()
+
+
+def test_defaults_on_an_accelerator_are_settings():
+    found = speed_command.defaults(Config(platform="gpu"))
+    assert found.pop("budget") < 600
+    config = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+    config.check()
+    assert [run.dtype for run in config.runs] == ["float32", "bfloat16"]
+    assert speed_command.defaults(Config()) == {}
+
+
+def test_table_that_auto_chooses_by():
+    """Of what ran on an accelerator and was right, on one device, without remat, beside another kernel."""
+
+    def timed(kernel, milliseconds, **others):
+        return {
+            **record(f"rnnjax {kernel}", "100x32x64", milliseconds / 1e3),
+            "library": "rnnjax",
+            "kernel": kernel,
+            "remat": None,
+            "devices": 1,
+            "config": {"dtype": "float32"},
+            "environment": {"platform": "gpu", "device": "a GPU"},
+            **others,
+        }
+
+    others = [timed("fused", 1, status="different"), timed("fused", 1, remat="sqrt"), timed("fused", 1, devices=2)]
+    others += [timed("fused", 1, environment={"platform": "cpu", "device": "cpu"}), timed("fused", 1, cell="gru")]
+    others += [timed("cudnn", 1), timed("auto", 1), timed("fused", 1, library="keras")]
+    (row,) = speed_table.rows([timed("scan", 3), timed("blocked", 2), *others])
+    size = {"gates": 4, "time": 100, "batch": 32, "hidden": 64}
+    assert row == {
+        "platform": "cuda",
+        "device": "a GPU",
+        "dtype": "float32",
+        **size,
+        "milliseconds": row["milliseconds"],
+    }
+    assert row["milliseconds"] == {"scan": 3, "blocked": 2}
+    assert Measured(**row).hidden == 64
 
 
 def check_record(record: dict) -> None:
@@ -201,9 +257,10 @@ BAD_INPUT = {
     "--remat sqrt --libraries keras": "--remat has no effect without rnnjax among --libraries: leave it out",
     "--devices 0": "--devices must be at least 1, got 0",
     "--devices 99": "--devices: there are 2 here, not 99",
+    "--budget -1": "--budget must be at least 0, got -1",
     "--repeats 0": "--repeats must be at least 1, got 0",
     "--repeats 1.5": 'Invalid value for --repeats: unable to convert "1.5" into int',
-    "--dtype float64": 'Invalid value "float64" for --dtype. Choose from: "float32", "bfloat16"',
+    "--dtype float64": 'Invalid value "float64" for --dtype. Choose from: "float32", "bfloat16", "both"',
     "--platform tpu": "--platform: JAX ",
     "--resume .": "--resume: . is not a results folder",
 }
