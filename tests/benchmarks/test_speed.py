@@ -93,7 +93,7 @@ def test_run_and_resume(tmp_path, capsys):
 def test_budget_and_both_precisions(tmp_path, capsys, monkeypatch):
     """A folder a precision; what is not begun in time is left for --resume."""
     moments = iter([0.0, 0.5, 5.0, 5.0])
-    monkeypatch.setattr(speed_command.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(speed_command, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     arguments = ["--shapes", "4x2x3", "5x1x2", "--libraries", "rnnjax", "--dtype", "both", "--budget", "2"]
     assert main([*TINY, *arguments, "--out", str(tmp_path)]) == 0
     assert " ".join(capsys.readouterr().out.split()).count("The budget is over; go on with: python -m") == 2
