@@ -90,9 +90,9 @@ def unroll(
             minGRU, minLSTM, LRU).
             "deer": all at once by Newton's method, for any cell; to within rounding where that converges, else step by
             step (`rnnjax.newton.evaluate` has its settings, and says what happened).
-            "auto": "blocked" where it pays (from 16 steps on, but not for a GRU and a batch of 32 or more); "parallel"
-            where it can be, except on the CPU, where it is slower but for the smallest cells; "fused" where that was
-            measured to be the fastest; else "scan". `rnnjax.explain_kernel` says which, and why.
+            "auto": "blocked" where it pays (from 16 steps on); "parallel" where it can be, except on the CPU, where it
+            is slower but for the smallest cells; "fused" where that was measured to be the fastest; else "scan".
+            `rnnjax.explain_kernel` says which, and why.
         perturbations: a carry of arrays `[time, batch, ...]` to add to the carry after every step, before its output
             is taken. The gradient by zeros here is dL/dcarry_t for every t, from the backward pass that gives all
             other gradients (`rnnjax.flow.gradient_norms` has a pass of its own, in which nothing underflows). For a

@@ -60,7 +60,7 @@ def decide(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> dict[str, str]:
     """The name of a kernel for every platform."""
-    usual = _usual(cell, params, xs, carry)
+    usual = _usual(cell, xs)
     choices = [Choice("cpu", type(cell).__name__, *usual)]
     for platform in PLATFORMS[1:]:
         if stretch.perturbations is None:
@@ -74,15 +74,15 @@ def decide(
     return {choice.platform: choice.kernel for choice in choices}
 
 
-def _usual(cell: Cell[Any, Any], params: Any, xs: Array, carry: Any) -> tuple[str, str]:
+def _usual(cell: Cell[Any, Any], xs: Array) -> tuple[str, str]:
     """The kernel on a CPU, and why."""
     if isinstance(cell, ParallelCell):
         return "scan", "a linear recurrence, but all steps at once are slower on a CPU"
     if not isinstance(cell, PointwiseCell):
         return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
-    if blocked.pays(cell, params, xs, carry):
+    if blocked.pays(cell, xs):
         return "blocked", "its training step is faster than the scan's, as measured on a CPU"
-    return "scan", '"blocked" does not pay for so few steps or so large a batch, as measured on a CPU'
+    return "scan", '"blocked" does not pay for so few steps, as measured on a CPU'
 
 
 def _elsewhere(

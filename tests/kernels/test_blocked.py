@@ -46,9 +46,16 @@ def test_block_size(time, size, monkeypatch):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", slow_unless(("gru",), POINTWISE))
-def test_blocks_are_the_scan(name):
-    """Carry, outputs and all gradients, with padding of NaN, gaps, borders, and a carry of any sign, both ways."""
+@pytest.mark.parametrize(
+    ("name", "large"),
+    [("gru", 4), *(pytest.param(name, 5, marks=pytest.mark.slow) for name in POINTWISE)],
+)
+def test_blocks_are_the_scan(name, large, monkeypatch):
+    """Carry, outputs and all gradients, with padding of NaN, gaps, borders, and a carry of any sign, both ways.
+
+    `large` is where batches begin to be large; the one here is of 4.
+    """
+    monkeypatch.setattr(blocked, "LARGE_BATCH", large)
     cell, params, xs, carry = draw(name)
     random = np.random.RandomState(0)
     mask, resets = random.rand(11, 4) < 0.8, random.rand(11, 4) < 0.2
