@@ -22,7 +22,7 @@ from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
 from rnnjax.kernels import blocked, cudnn, deer, fused, parallel
-from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, perturb, select, vary_with, widen
+from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, perturb, select, spread_as, vary_with, widen
 from rnnjax.kernels.choice import decide
 from rnnjax.registry import Registry
 
@@ -53,7 +53,8 @@ def unroll(
         for t in range(time):
             carry, ys[t] = cell.step(params, carry, xs[t])
 
-    A stack of cells runs one cell after the other, each over the whole sequence.
+    A stack of cells runs one cell after the other, each over the whole sequence. A batch that is spread over devices,
+    by a mesh of automatic or explicit axes or inside `jax.shard_map`, is run where it lies.
 
     Args:
         cell: the cell, static under jit.
@@ -344,7 +345,8 @@ def prepare(
     batch_shape, dtype = leading[1:], output_dtype(params, xs)
     carry = cell.start(params, batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
     valid = real_steps(leading, lengths, mask)
-    return select(valid, xs, jnp.zeros_like(xs)), vary_with(carry, (params, xs, valid)), valid
+    carry = spread_as(xs, len(leading), vary_with(carry, (params, xs, valid)))
+    return select(valid, xs, jnp.zeros_like(xs)), carry, valid
 
 
 def prepare_resets(
@@ -362,7 +364,8 @@ def prepare_resets(
         return carry, None
     if lengths is not None:
         resets = resets & within(len(xs), lengths, leading[1:])
-    return check_carry(cell, cell.start(params, leading[1:], dtype), leading[1:], dtype), resets
+    fresh = check_carry(cell, cell.start(params, leading[1:], dtype), leading[1:], dtype)
+    return spread_as(xs, len(leading), fresh), resets
 
 
 def check_perturbations(cell: Cell[Any, Any], perturbations: Any, carry: Any, time: int, kernel: str) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
+from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Bool
 
 from rnnjax.cells.base import Cell, carry_dtype, output_dtype
@@ -134,6 +135,18 @@ def vary_with(tree: T, like: Any) -> T:
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(vary, tree)
+
+
+def spread_as(xs: Array, leading: int, carry: T) -> T:
+    """A carry whose batch lies on the devices as that of the inputs, whose first `leading` axes are time and batch.
+
+    JAX does that by itself, but for the axes of a mesh that are explicit, where it is part of an array's type.
+    """
+    sharding = jax.typeof(xs).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return carry
+    batch = sharding.spec[1:leading]
+    return jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec(*batch)), carry)
 
 
 def refused(why: str, like: T) -> T:

@@ -518,6 +518,28 @@ def test_batch_spread_over_devices(name):
     check_spread(gradient, (params, xs, carry, LENGTHS), in_specs, WHOLE)
 
 
+# Where JAX cannot tell how the result of a reshape lies on the devices, and neither can a convolution over space.
+SPATIAL = ("lstm-conv",)
+
+
+@pytest.mark.parametrize("name", slow_unless(("lstm",), [name for name in KINDS if name not in SPATIAL]))
+@pytest.mark.usefixtures("x64")
+def test_inputs_spread_over_an_explicit_mesh(name):
+    """Carries of zeros, lengths and resets lie where the inputs do; with explicit axes that is part of a type."""
+    cell, params, xs, _ = draw(name)
+    resets = np.random.RandomState(0).rand(TIME, BATCH) < 0.3 if name in STEPS else None
+
+    def gradient(params, xs):
+        ys = rnnjax.unroll(cell, params, xs, lengths=LENGTHS, resets=resets, deterministic=True)[1]
+        return jnp.square(ys).sum()
+
+    want = jax.jit(jax.value_and_grad(gradient))(params, xs)
+    with jax.set_mesh(jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Explicit,))):
+        placed = jax.device_put(params, WHOLE), jax.device_put(xs, SECOND)
+        got = jax.jit(jax.value_and_grad(gradient))(*placed)
+    chex.assert_trees_all_close(jax.device_get(got), want, rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", slow_unless(FAST, [name for name in KINDS if name in STEPS]))
 @pytest.mark.usefixtures("x64")
 def test_gradient_flow_spread_over_devices(name):
