@@ -27,7 +27,9 @@ def draw(name, dtype="float64", time=TIME):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize(
+    "reverse", [pytest.param(False, id="forward"), pytest.param(True, id="reverse", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", slow_unless(("min-lstm",), PARALLEL))
 def test_parallel_is_sequential(name, reverse):
     """Carry, outputs and all gradients, with steps that must not be seen, borders, and a carry of any sign."""

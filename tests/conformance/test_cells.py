@@ -56,10 +56,10 @@ every_cell = pytest.mark.parametrize(
     "name", slow_unless([*rnnjax.CELLS, "stack", "zoneout"], [*rnnjax.CELLS, *COMPOSED])
 )
 # What takes long is done in the fast tests for one cell of each way to write it.
-FAST = ("lstm", "gru-reset-before")
+FAST = ("lstm",)
 SAME = {"rnn-relu", "rnn-identity", "rnn-logistic", "dropout", "recurrent-dropout", "weight-drop"}
 """Only other activations of a cell, and what is the cell itself in evaluation: not put through everything again."""
-KINDS = (*FAST, "slstm", "lru", "lstm-conv", "stack", "bidirectional", "dilated", "learned-carry")
+KINDS = (*FAST, "gru-reset-before", "slstm", "lru", "lstm-conv", "stack", "bidirectional", "dilated", "learned-carry")
 """One of each kind of carry, for what does not depend on the equations of a cell."""
 every_cell_if_slow = pytest.mark.parametrize(
     "name", slow_unless(FAST, [name for name in [*rnnjax.CELLS, *COMPOSED] if name not in SAME])
@@ -522,7 +522,7 @@ def test_batch_spread_over_devices(name):
 SPATIAL = ("lstm-conv",)
 
 
-@pytest.mark.parametrize("name", slow_unless(("lstm",), [name for name in KINDS if name not in SPATIAL]))
+@pytest.mark.parametrize("name", slow_unless(FAST, [name for name in KINDS if name not in SPATIAL]))
 @pytest.mark.usefixtures("x64")
 def test_inputs_spread_over_an_explicit_mesh(name):
     """Carries of zeros, lengths and resets lie where the inputs do; with explicit axes that is part of a type."""

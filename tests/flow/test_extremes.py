@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from tests.support import gradient_norms, init, jacobian_norms, parameter_gradient_norms
+from tests.support import gradient_norms, init, jacobian_norms, parameter_gradient_norms, slow_unless
 
 
 def scalar(w):
@@ -24,7 +24,9 @@ def assert_logs_close(got, want, time):
     np.testing.assert_allclose(got, want, rtol=0, atol=time * 2.0**-24 * np.abs(want).max())
 
 
-@pytest.mark.parametrize(("w", "time"), [(0.5, 5000), (1.5, 1000), (1e-25, 200), (1e25, 200)])
+@pytest.mark.parametrize(
+    ("w", "time"), slow_unless(((1e25, 200),), ((0.5, 5000), (1.5, 1000), (1e-25, 200), (1e25, 200)))
+)
 def test_powers_beyond_the_range_of_float32(w, time):
     cell, params = scalar(w)
     # The state itself must not overflow: it stays at zero.

@@ -104,7 +104,8 @@ def each(function):
     return lambda points: jax.lax.map(function, points)
 
 
-@pytest.mark.parametrize("name", slow_unless(("lstm",), ["rnn", "lstm", "gru", "slstm"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "slstm"])
 def test_half_precision(name):
     """Gradients of bfloat16 weights add up in float32: they are as good as the scan's."""
     cell, params, xs, carry = draw(name, dtype="bfloat16")

@@ -159,6 +159,7 @@ def test_what_is_not_finite_falls_back():
     assert np.all(np.isnan(ys[:, 0]))
 
 
+@pytest.mark.slow
 def test_half_precision():
     """Against the float64 run of the same weights; the carry is in float32."""
     cell, params, xs, _ = draw("lstm", "bfloat16", time=30)

@@ -111,6 +111,7 @@ def test_the_error_of_the_carousel_does_not_depend_on_the_lag():
 # --- approximations of RTRL -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_snap_of_an_elman_network_keeps_each_unit_s_own_trace():
     """For a tanh unit i and its weight from source k: e' = (1 - h_i^2) (w_ii e + source_k), in NumPy."""
     cell = rnnjax.Elman(3)
