@@ -9,7 +9,7 @@ import pytest
 import rnnjax
 from rnnjax.cells.base import PointwiseCell
 from rnnjax.kernels import blocked
-from tests.support import init, normal_like, relative_error, slow_unless
+from tests.support import init, normal_like, relative_error
 
 POINTWISE = [name for name in rnnjax.CELLS if isinstance(rnnjax.CELLS[name](1), PointwiseCell)]
 LENGTHS = np.array([11, 0, 7, 1])
