@@ -1,5 +1,5 @@
 """The table that `rnnjax.unroll(kernel="auto")` chooses by on accelerators, from records of the speed benchmark:
-`python -m benchmarks.speed.table benchmarks/reference/speed-gpu.jsonl ...` writes rnnjax/kernels/measured.json.
+`python -m benchmarks.speed.table benchmarks/reference/speed-gpu.jsonl ...` writes rnnjax/kernels/measured.json anew.
 """
 
 import json
@@ -12,6 +12,7 @@ import jax
 from benchmarks.results import Record, read_records
 from benchmarks.speed.config import parse_shape
 from rnnjax import CELLS
+from rnnjax.cells.base import PointwiseCell
 from rnnjax.kernels.choice import MEASURED
 
 PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}
@@ -29,6 +30,8 @@ def rows(records: Iterable[Record]) -> list[Record]:
         if where["platform"] not in PLATFORMS or not counts or record["remat"] or record["devices"] > 1:
             continue
         time, batch, hidden = parse_shape(record["shape"])
+        if not isinstance(CELLS[record["cell"]](hidden), PointwiseCell):
+            continue
         row = {
             "platform": PLATFORMS[where["platform"]],
             "device": where["device"],
@@ -51,8 +54,10 @@ def _gates(name: str, hidden: int) -> int:
 
 def write(paths: Sequence[str]) -> None:
     found = rows(record for path in paths for record in read_records(Path(path)))
+    if not found:
+        raise SystemExit("No two kernels were measured on an accelerator in these records: the table stays as it is")
     lines = ",\n".join("  " + json.dumps(row) for row in found)
-    MEASURED.write_text(f"[\n{lines}\n]\n" if found else "[]\n", encoding="utf-8")
+    MEASURED.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     print(f"{len(found)} rows in {MEASURED}")
 
 

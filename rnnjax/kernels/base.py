@@ -119,6 +119,12 @@ def over_blocks(
     return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
+def product_precision() -> str:
+    """The precision of products of matrices that `jax.default_matmul_precision` asks for."""
+    found: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return found or "default"
+
+
 def vary_with(tree: T, like: Any) -> T:
     """Inside `jax.shard_map`, `tree` as varying over every mesh axis that `like` varies over; elsewhere `tree` itself.
 

@@ -1,8 +1,9 @@
 """What "auto" takes: by cell, time, batch and precision, and by what was measured on the platform.
 
 measured.json holds the times of training steps on accelerators, `python -m benchmarks.speed.table` writes it from the
-records of the speed benchmark. Where it has none that are close, an accelerator does as a CPU does: the kernel that
-was not measured is never taken. Nothing has been measured on an accelerator yet.
+records of the speed benchmark. Where it has none that are close, of the kind of device that is here, an accelerator
+does as a CPU does: "fused" is never taken where it was not seen to run. Nothing has been measured on an accelerator
+yet.
 """
 
 import json
@@ -12,12 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax import Array
 
 from rnnjax.cells.base import Cell, PointwiseCell
 from rnnjax.cells.linear import ParallelCell
 from rnnjax.kernels import blocked, fused
-from rnnjax.kernels.base import Stretch
+from rnnjax.kernels.base import Stretch, product_precision
 
 PLATFORMS = ("cpu", "cuda", "tpu", "other")
 MEASURED = Path(__file__).with_name("measured.json")
@@ -93,9 +95,15 @@ def _elsewhere(
         return "parallel", "a linear recurrence, all steps at once; not measured yet"
     if not isinstance(cell, PointwiseCell):
         return usual
-    row = nearest(platform, cell, params, xs)
-    if row is None:
+    rows = near(platform, cell, params, xs)
+    if not rows:
         return usual[0], f"{usual[1]}; nothing near it is measured on this platform"
+    kinds = kinds_here(platform)
+    row = next((row for row in rows if row.device in kinds), None)
+    if row is None:
+        return usual[0], f"{usual[1]}; what is measured near it is on {rows[0].device}, which is not here"
+    if product_precision() != "default":
+        return usual[0], f"{usual[1]}; nothing is measured with products in precision {product_precision()!r}"
     times = row.milliseconds
     for kernel in sorted(times, key=lambda name: times[name]):
         if kernel != "fused" or fused.obstacle(platform, cell, params, xs, carry) is None:
@@ -105,8 +113,8 @@ def _elsewhere(
     return usual
 
 
-def nearest(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> Measured | None:
-    """What was measured closest to a shape, None if that is nothing near."""
+def near(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> list[Measured]:
+    """What was measured near a shape, the nearest first."""
     gates = params.w_h.shape[1] // params.w_h.shape[0]
     shape = len(xs), max(1, math.prod(cell.leading_shape(xs)[1:])), cell.hidden_size
 
@@ -114,7 +122,15 @@ def nearest(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array
         return sum(abs(math.log2(size / other)) for size, other in zip(shape, row[4:7], strict=True))
 
     rows = [row for row in measured() if row[:1] + row[2:4] == (platform, str(params.w_h.dtype), gates)]
-    return min((row for row in rows if distance(row) <= NEAR), key=distance, default=None)
+    return sorted((row for row in rows if distance(row) <= NEAR), key=distance)
+
+
+def kinds_here(platform: str) -> set[str]:
+    """The devices of a platform that JAX runs on here: on another kind, a kernel may not fit."""
+    try:
+        return {device.device_kind for device in jax.devices(platform)}
+    except RuntimeError:
+        return set()
 
 
 @cache

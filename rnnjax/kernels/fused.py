@@ -203,7 +203,7 @@ class Functions(NamedTuple):
     sums: bool
     """Whether zx + zh stands for both."""
     is_damped: bool
-    """Whether half-precision weights may round what they multiply."""
+    """Whether half-precision weights may round what they multiply in float32."""
     reads: tuple[bool, ...]
     """Which leaves of the parameters `pointwise` reads."""
     after: Apart
@@ -287,8 +287,8 @@ def _loop(
     first, structure = jax.tree.flatten(carry)
     time, *batch_shape = inputs_shape = jax.tree.leaves(inputs)[0].shape[:-1]
     batch = math.prod(batch_shape)
-    rows = backend.rows(batch)
-    padded = max(1, -(-batch // rows)) * rows
+    rows = backend.rows(max(1, batch))
+    padded = -(-max(1, batch) // rows) * rows
 
     def over_batch(leaf: Array) -> Array:
         return pad(widen(leaf.reshape(batch, leaf.shape[-1]), 1, units, lanes), 0, padded)
@@ -299,7 +299,7 @@ def _loop(
     def flag(flags: Array) -> Array:
         return pad(flags.reshape(time, batch, 1).astype(jnp.int32), 1, padded)
 
-    if not functions.is_damped:
+    if not functions.is_damped or first[0].dtype == jnp.float64:
         matrix = matrix.astype(first[0].dtype)
     read = [leaf for leaf, is_read in zip(jax.tree.leaves(steps.params), functions.reads, strict=True) if is_read]
     starts = [over_batch(leaf) for leaf in first]
@@ -321,8 +321,8 @@ def _loop(
         ),
         interpret=interpreted is not None,
     )
-    ys = [narrow(leaf[:, :batch], units, lanes).reshape(*inputs_shape, -1) for leaf in outputs]
-    return jax.tree.unflatten(structure, ys)
+    ys = (narrow(leaf[:, :batch], units, lanes) for leaf in outputs)
+    return jax.tree.unflatten(structure, [leaf.reshape(*inputs_shape, leaf.shape[-1]) for leaf in ys])
 
 
 def like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

@@ -98,10 +98,12 @@ def pad(x: Array, axis: int, size: int) -> Array:
 
 def widen(x: Array, axis: int, units: int, lanes: int) -> Array:
     """Every gate of an axis padded from `units` to `lanes`."""
-    gates = x.reshape(*x.shape[:axis], -1, units, *x.shape[axis + 1 :])
-    return pad(gates, axis + 1, lanes).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+    count = x.shape[axis] // units
+    gates = x.reshape(*x.shape[:axis], count, units, *x.shape[axis + 1 :])
+    return pad(gates, axis + 1, lanes).reshape(*x.shape[:axis], count * lanes, *x.shape[axis + 1 :])
 
 
 def narrow(x: Array, units: int, lanes: int) -> Array:
     """That of the last axis undone."""
-    return x.reshape(*x.shape[:-1], -1, lanes)[..., :units].reshape(*x.shape[:-1], -1)
+    count = x.shape[-1] // lanes
+    return x.reshape(*x.shape[:-1], count, lanes)[..., :units].reshape(*x.shape[:-1], count * units)

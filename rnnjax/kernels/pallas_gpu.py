@@ -10,6 +10,7 @@ that can be tried on such a GPU alone.
 
 from typing import Any
 
+import jax
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
@@ -18,9 +19,8 @@ from rnnjax.kernels.pallas import Constant, Loop, Obstacle
 
 NAME = "an NVIDIA GPU"
 PLATFORM = "cuda"
-WEIGHTS = 200 * 2**10
-"""Bytes of constants: Triton keeps them in shared memory, of which an H100 has 227 KiB, and needs a tenth beside them.
-On a GPU with less, XLA refuses the program if it is too little."""
+SHARED = 227 * 2**10
+"""Bytes of shared memory that one program may have on an H100, for programs that are made where no GPU is."""
 ROWS = 16
 """The fewest that a product of matrices takes: with few rows a program, many multiprocessors take part."""
 
@@ -34,12 +34,22 @@ def rows(batch: int) -> int:
     return ROWS
 
 
+def room() -> int:
+    """Bytes of constants: Triton keeps them in shared memory, and needs a tenth beside them."""
+    try:
+        devices = jax.devices(PLATFORM)
+    except RuntimeError:
+        devices = []
+    shared = [getattr(device, "shared_memory_per_block_optin", SHARED) for device in devices]
+    return min(shared, default=SHARED) * 7 // 8
+
+
 def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
     """See `rnnjax.kernels.pallas`."""
     time, batch, _ = loop.xs[0].shape
-    size = sum(array.size * array.dtype.itemsize for array in loop.constants)
-    if size > WEIGHTS:
-        raise Obstacle(f"its recurrent weights take {size >> 10} KiB, and a multiprocessor keeps {WEIGHTS >> 10}")
+    size, most = sum(array.size * array.dtype.itemsize for array in loop.constants), room()
+    if size > most:
+        raise Obstacle(f"its recurrent weights take {size >> 10} KiB, and a multiprocessor keeps {most >> 10}")
 
     def kernel(*refs: Any) -> None:
         constants, rows, starts, xs, ys, _ = loop.share(refs)

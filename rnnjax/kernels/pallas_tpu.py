@@ -7,16 +7,20 @@ while their neighbours are computed. The recurrent weights and the carry stay in
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from rnnjax.kernels.base import product_precision
 from rnnjax.kernels.pallas import Loop, Obstacle
 
 NAME = "a TPU"
 PLATFORM = "tpu"
 VMEM = 14 * 2**20
 """Bytes that blocks may take of the 16 MiB which XLA gives a kernel by default."""
+PRECISIONS = ("default", "fastest", "bfloat16", "highest", "float32")
+"""Those of products of matrices in Mosaic, as `jax.default_matmul_precision` names them."""
 STEPS = 64
 """The most in a block of time: copies of longer ones are hidden no better."""
 
@@ -37,6 +41,12 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
     height = rows(batch)
     once = _bytes(loop.constants) + 3 * _bytes([*loop.rows, *loop.carry], height)
     each = 2 * _bytes([*loop.xs, *loop.ys], height)  # one block is copied while the other is worked on
+    dtypes = {str(array.dtype) for array in loop.arrays()} - {"float32", "bfloat16", "int32"}
+    if dtypes and not interpret:
+        raise Obstacle(f"it computes in float32 and bfloat16, not in {' and '.join(sorted(dtypes))}")
+    precision = product_precision()
+    if precision not in PRECISIONS:
+        raise Obstacle(f"it multiplies in no precision {precision!r}")
     steps = min(time, STEPS, (VMEM - once) // each)
     if steps < 1:
         raise Obstacle(f"its recurrent weights and one step take {(once + each) >> 20} MiB of {VMEM >> 20} in VMEM")
@@ -56,10 +66,10 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
             loop.write(ys, y, at)
             return carry
 
-        # The last block of the time, the first one in reverse, may be shorter.
+        # The last block of the time, the first one in reverse, may be shorter. Mosaic has no 64-bit numbers.
         first = (blocks - 1 - block if loop.reverse else block) * steps
-        count = steps if time % steps == 0 else jnp.minimum(steps, time - first)
-        loop.write(carry, lax.fori_loop(0, count, step, loop.read(carry)))
+        count = jnp.minimum(steps, time - first)
+        loop.write(carry, lax.fori_loop(np.int32(0), count, step, loop.read(carry)))
 
     def over_batch(array: Any) -> pl.BlockSpec:
         return pl.BlockSpec((height, array.shape[-1]), lambda b, t: (b, 0))

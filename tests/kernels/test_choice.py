@@ -23,15 +23,19 @@ def measured(monkeypatch, tmp_path):
         path = tmp_path / "measured.json"
         path.write_text(json.dumps(rows))
         monkeypatch.setattr(choice, "MEASURED", path)
+        monkeypatch.setattr(choice, "kinds_here", lambda platform: {ROW["device"]})
         choice.measured.cache_clear()
 
     yield put
     choice.measured.cache_clear()
 
 
-def kernels(cell, time=100, batch=32, dtype=jnp.float32):
-    found = rnnjax.explain_kernel(cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((time, batch, 8), dtype))
-    return {each.platform: each.kernel for each in found}
+def explain(cell, time=100, batch=32, dtype=jnp.float32):
+    return rnnjax.explain_kernel(cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((time, batch, 8), dtype))
+
+
+def kernels(*arguments, **others):
+    return {each.platform: each.kernel for each in explain(*arguments, **others)}
 
 
 def test_what_is_committed_is_a_table():
@@ -57,6 +61,21 @@ def test_the_fastest_that_was_measured_nearby(measured):
     assert kernels(rnnjax.LSTM(64), batch=1024)["cuda"] == "blocked"
     assert kernels(rnnjax.LSTM(64), dtype=jnp.bfloat16)["cuda"] == "blocked"
     assert kernels(rnnjax.Elman(64))["cuda"] == "blocked"
+
+
+def test_nothing_is_taken_that_was_not_seen_to_run(measured, monkeypatch):
+    """On another kind of GPU the kernel may not fit; with products in another precision it is another kernel."""
+    measured({"platform": "cuda", **ROW, "device": "another GPU", "milliseconds": TIMES})
+    assert kernels(rnnjax.LSTM(64))["cuda"] == "blocked"
+    (found,) = (each.why for each in explain(rnnjax.LSTM(64)) if each.platform == "cuda")
+    assert found.endswith("; what is measured near it is on another GPU, which is not here")
+    measured({"platform": "cuda", **ROW, "milliseconds": TIMES})
+    assert kernels(rnnjax.LSTM(64))["cuda"] == "fused"
+    with jax.default_matmul_precision("highest"):
+        assert kernels(rnnjax.LSTM(64))["cuda"] == "blocked"
+    monkeypatch.undo()
+    assert choice.kinds_here(jax.default_backend()) == {jax.devices()[0].device_kind}
+    assert choice.kinds_here("no such platform") == set()
 
 
 def test_the_next_if_the_fastest_cannot_run(measured):

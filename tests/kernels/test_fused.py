@@ -1,6 +1,7 @@
 """The loop over time in one kernel, interpreted, against the scan in float64: every backend, the same tests."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -80,9 +81,9 @@ class TestFused:
         chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("backend", "batch"), [("tpu", ()), ("gpu", (2, 9))], indirect=["backend"])
+    @pytest.mark.parametrize(("backend", "batch"), [("tpu", ()), ("gpu", (2, 9)), ("tpu", (0,))], indirect=["backend"])
     def test_batch_axes_and_one_step(self, batch):
-        """No axis, or several, with more examples than one program takes; a single step."""
+        """No axis, or several, with more examples than one program takes, or with none; a single step."""
         cell, params, *_ = draw("lstm")
         xs = normal_like(jax.ShapeDtypeStruct((1, *batch, 3), "float64"), 1)
         got, want = (rnnjax.unroll(cell, params, xs, kernel=kernel) for kernel in ("fused", "scan"))
@@ -170,20 +171,36 @@ def test_what_it_cannot_run_is_one_line(cell, message):
 
 
 @pytest.mark.parametrize(
-    ("platform", "cell", "why"),
+    ("platform", "cell", "dtype", "why"),
     [
-        ("cuda", rnnjax.GRU(128), None),
-        ("cuda", rnnjax.LSTM(128), "its recurrent weights take 256 KiB, and a multiprocessor keeps 200"),
-        ("tpu", rnnjax.LSTM(512), None),
-        ("tpu", rnnjax.LSTM(1024), "its recurrent weights and one step take"),
+        ("cuda", rnnjax.GRU(128), "float32", None),
+        ("cuda", rnnjax.LSTM(128), "float32", "its recurrent weights take 256 KiB, and a multiprocessor keeps 198"),
+        ("tpu", rnnjax.LSTM(512), "float32", None),
+        ("tpu", rnnjax.LSTM(1024), "float32", "its recurrent weights and one step take"),
+        ("tpu", rnnjax.LSTM(8), "float16", "it computes in float32 and bfloat16, not in float16"),
     ],
-    ids=["cuda-gru", "cuda-lstm", "tpu-512", "tpu-1024"],
+    ids=["cuda-gru", "cuda-lstm", "tpu-512", "tpu-1024", "tpu-float16"],
 )
-def test_weights_that_do_not_fit_are_an_obstacle(platform, cell, why):
-    params = declared(cell, 8)
-    carry = jax.eval_shape(lambda: cell.initial_carry((16,)))
-    found = fused.obstacle(platform, cell, params, jax.ShapeDtypeStruct((10, 16, 8), jnp.float32), carry)
+def test_what_a_platform_cannot_run_is_an_obstacle(platform, cell, dtype, why):
+    """Weights that do not fit, dtypes."""
+    found = obstacle(platform, cell, dtype)
     assert found is None if why is None else found.startswith(why)
+
+
+def obstacle(platform, cell, dtype="float32"):
+    carry = jax.eval_shape(lambda: cell.initial_carry((16,), dtype))
+    return fused.obstacle(platform, cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((10, 16, 8), dtype), carry)
+
+
+def test_what_fits_is_what_the_gpu_has(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda platform: [SimpleNamespace(shared_memory_per_block_optin=99 << 10)])
+    assert obstacle("cuda", rnnjax.LSTM(64)) is None
+    assert obstacle("cuda", rnnjax.GRU(128)) == "its recurrent weights take 192 KiB, and a multiprocessor keeps 86"
+
+
+def test_precision_of_products_that_a_tpu_lacks_is_an_obstacle():
+    with jax.default_matmul_precision("high"):
+        assert obstacle("tpu", rnnjax.LSTM(8)) == "it multiplies in no precision 'high'"
 
 
 @pytest.mark.parametrize(
