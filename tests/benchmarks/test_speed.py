@@ -112,7 +112,7 @@ def test_defaults_on_an_accelerator_are_settings():
     assert speed_command.defaults(Config()) == {}
 
 
-def test_table_that_auto_chooses_by():
+def test_table_that_auto_chooses_by(tmp_path, monkeypatch):
     """Of what ran on an accelerator and was right, on one device, without remat, beside another kernel."""
 
     def timed(kernel, milliseconds, **others):
@@ -130,6 +130,7 @@ def test_table_that_auto_chooses_by():
     others = [timed("fused", 1, status="different"), timed("fused", 1, remat="sqrt"), timed("fused", 1, devices=2)]
     others += [timed("fused", 1, environment={"platform": "cpu", "device": "cpu"}), timed("fused", 1, cell="gru")]
     others += [timed("cudnn", 1), timed("auto", 1), timed("fused", 1, library="keras")]
+    others += [timed("scan", 1, cell="min-gru"), timed("blocked", 1, cell="min-gru")]  # no gates to look it up by
     (row,) = speed_table.rows([timed("scan", 3), timed("blocked", 2), *others])
     size = {"gates": 4, "time": 100, "batch": 32, "hidden": 64}
     assert row == {
@@ -141,6 +142,15 @@ def test_table_that_auto_chooses_by():
     }
     assert row["milliseconds"] == {"scan": 3, "blocked": 2}
     assert Measured(**row).hidden == 64
+
+    monkeypatch.setattr(speed_table, "MEASURED", tmp_path / "measured.json")
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(timed(name, 1)) + "\n" for name in ("scan", "fused")))
+    speed_table.write([str(tmp_path / "records.jsonl")])
+    written = (tmp_path / "measured.json").read_text()
+    assert json.loads(written)[0] == row | {"milliseconds": {"scan": 1, "fused": 1}}
+    with pytest.raises(SystemExit, match=r"^No two kernels .* the table stays as it is$"):
+        speed_table.write([])
+    assert (tmp_path / "measured.json").read_text() == written
 
 
 def check_record(record: dict) -> None:
