@@ -13,7 +13,7 @@ from benchmarks.results import Record, read_records
 from benchmarks.speed.config import parse_shape
 from rnnjax import CELLS
 from rnnjax.cells.base import PointwiseCell
-from rnnjax.kernels.choice import MEASURED
+from rnnjax.kernels.choice import MEASURED, gates
 
 PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}
 """As records name them, and as programs are compiled for them."""
@@ -30,13 +30,14 @@ def rows(records: Iterable[Record]) -> list[Record]:
         if where["platform"] not in PLATFORMS or not counts or record["remat"] or record["devices"] > 1:
             continue
         time, batch, hidden = parse_shape(record["shape"])
-        if not isinstance(CELLS[record["cell"]](hidden), PointwiseCell):
+        cell = CELLS[record["cell"]](hidden)
+        if not isinstance(cell, PointwiseCell):
             continue
         row = {
             "platform": PLATFORMS[where["platform"]],
             "device": where["device"],
             "dtype": record["config"]["dtype"],
-            "gates": _gates(record["cell"], hidden),
+            "gates": gates(cell, jax.eval_shape(lambda cell=cell: cell.init(jax.random.key(0), 1))),
             "time": time,
             "batch": batch,
             "hidden": hidden,
@@ -44,12 +45,6 @@ def rows(records: Iterable[Record]) -> list[Record]:
         times = found.setdefault(json.dumps(row), row | {"milliseconds": {}})["milliseconds"]
         times[record["kernel"]] = float(f"{1e3 * record['step']['median']:.4g}")
     return [row for row in found.values() if len(row["milliseconds"]) > 1]
-
-
-def _gates(name: str, hidden: int) -> int:
-    params = jax.eval_shape(lambda: CELLS[name](hidden).init(jax.random.key(0), 1))
-    rows, columns = params.w_h.shape
-    return int(columns // rows)
 
 
 def write(paths: Sequence[str]) -> None:

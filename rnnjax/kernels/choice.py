@@ -115,14 +115,20 @@ def _elsewhere(
 
 def near(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> list[Measured]:
     """What was measured near a shape, the nearest first."""
-    gates = params.w_h.shape[1] // params.w_h.shape[0]
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves((params, xs))}
     shape = len(xs), max(1, math.prod(cell.leading_shape(xs)[1:])), cell.hidden_size
 
     def distance(row: Measured) -> float:
         return sum(abs(math.log2(size / other)) for size, other in zip(shape, row[4:7], strict=True))
 
-    rows = [row for row in measured() if row[:1] + row[2:4] == (platform, str(params.w_h.dtype), gates)]
-    return sorted((row for row in rows if distance(row) <= NEAR), key=distance)
+    rows = [row for row in measured() if row.platform == platform and {row.dtype} == dtypes]
+    rows = [row for row in rows if row.gates == gates(cell, params) and distance(row) <= NEAR]
+    return sorted(rows, key=distance)
+
+
+def gates(cell: PointwiseCell[Any, Any], params: Any) -> int:
+    """The size of the recurrent weights, in square matrices of the hidden size."""
+    return int(params.w_h.size // cell.hidden_size**2)
 
 
 def kinds_here(platform: str) -> set[str]:

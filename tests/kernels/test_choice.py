@@ -30,8 +30,9 @@ def measured(monkeypatch, tmp_path):
     choice.measured.cache_clear()
 
 
-def explain(cell, time=100, batch=32, dtype=jnp.float32):
-    return rnnjax.explain_kernel(cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((time, batch, 8), dtype))
+def explain(cell, time=100, batch=32, dtype=jnp.float32, inputs=None):
+    xs = jax.ShapeDtypeStruct((time, batch, 8), inputs or dtype)
+    return rnnjax.explain_kernel(cell, declared(cell, 8, dtype), xs)
 
 
 def kernels(*arguments, **others):
@@ -61,6 +62,10 @@ def test_the_fastest_that_was_measured_nearby(measured):
     assert kernels(rnnjax.LSTM(64), batch=1024)["cuda"] == "blocked"
     assert kernels(rnnjax.LSTM(64), dtype=jnp.bfloat16)["cuda"] == "blocked"
     assert kernels(rnnjax.Elman(64))["cuda"] == "blocked"
+    assert kernels(rnnjax.LSTM(64), inputs=jnp.bfloat16)["cuda"] == "blocked"
+    measured({"platform": "cuda", **ROW, "gates": 1, "milliseconds": TIMES})
+    assert kernels(rnnjax.Elman(64))["cuda"] == "fused"
+    assert kernels(rnnjax.CELLS["lstm-1997"](32))["cuda"] == "blocked"  # nine square matrices in one
 
 
 def test_nothing_is_taken_that_was_not_seen_to_run(measured, monkeypatch):
