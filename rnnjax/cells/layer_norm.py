@@ -27,7 +27,7 @@ EPSILON = 1e-5
 
 def layer_norm(z: Float[Array, "*batch gates"], gates: int) -> Float[Array, "*batch gates"]:
     """(z - mean) / sqrt(variance + EPSILON), over the units of each gate by itself."""
-    blocks = z.reshape(*z.shape[:-1], gates, -1)
+    blocks = z.reshape(*z.shape[:-1], gates, z.shape[-1] // gates)
     centred = blocks - blocks.mean(-1, keepdims=True)
     return (centred / jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + EPSILON)).reshape(z.shape)
 

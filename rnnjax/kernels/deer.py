@@ -312,7 +312,7 @@ class _Layout:
 
     def join(self, tree: Any) -> Float[Array, "*batch n"]:
         leaves = zip(jax.tree.leaves(tree), self.like, strict=True)
-        flat = [leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], -1) for leaf, (shape, _) in leaves]
+        flat = [leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], math.prod(shape)) for leaf, (shape, _) in leaves]
         return jnp.concatenate(flat, axis=-1)
 
     def split(self, flat: Float[Array, "*batch n"]) -> Any:

@@ -271,6 +271,13 @@ def test_vmap_over_seeds_is_a_loop(name):
     chex.assert_trees_all_close(got, want, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm-layer-norm", "gru-layer-norm", "lru", "stack"])
+def test_batch_of_none(name):
+    cell = make(name)
+    xs = jax.ShapeDtypeStruct((TIME, 0, INPUTS), jnp.float32)
+    assert jax.eval_shape(partial(run, cell), shapes(cell, INPUTS), xs)[1].shape == (TIME, 0, cell.output_size)
+
+
 @every_kind_if_slow
 @pytest.mark.usefixtures("x64")
 def test_any_batch_shape(name):

@@ -24,8 +24,16 @@ CASES += [(name, [*BACKENDS][place % 2], place % 3 == 0) for place, name in enum
 
 @pytest.fixture
 def backend(request, monkeypatch):
-    monkeypatch.setattr(fused, "interpreted", BACKENDS[request.param])
+    monkeypatch.setattr(fused, "interpreted", BACKENDS.get(request.param))
     monkeypatch.setattr(pallas_tpu, "STEPS", 3)
+
+
+def ragged(xs):
+    """With padding of NaN, gaps and borders."""
+    random = np.random.RandomState(0)
+    mask, resets, lengths = random.rand(7, 4) < 0.8, random.rand(7, 4) < 0.3, np.array([7, 0, 5, 1])
+    xs = np.where(mask[..., None] & (np.arange(7)[:, None] < lengths)[..., None], xs, np.nan).astype(xs.dtype)
+    return xs, {"lengths": lengths, "mask": mask, "resets": resets}
 
 
 @pytest.mark.usefixtures("x64", "backend")
@@ -39,13 +47,10 @@ class TestFused:
         On a TPU in three blocks of time, one of them shorter.
         """
         cell, params, xs, carry = draw(name, time=7)
-        random = np.random.RandomState(0)
-        mask, resets, lengths = random.rand(7, 4) < 0.8, random.rand(7, 4) < 0.3, np.array([7, 0, 5, 1])
-        xs = np.where(mask[..., None] & (np.arange(7)[:, None] < lengths)[..., None], xs, np.nan)
-        sequences = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse}
+        xs, sequences = ragged(xs)
 
         def outcome(kernel):
-            value = partial(loss, cell, kernel, **sequences)
+            value = partial(loss, cell, kernel, reverse=reverse, **sequences)
             return jax.jit(jax.value_and_grad(value, argnums=(0, 1, 2), has_aux=True))(params, xs, carry)
 
         chex.assert_trees_all_close(outcome("fused"), outcome("scan"), rtol=1e-11, atol=1e-12)
@@ -106,24 +111,33 @@ class TestFused:
         chex.assert_trees_all_close(jax.jit(spread)(*point), want, rtol=1e-11, atol=1e-12)
 
 
+PRECISIONS = [("tpu", "lstm", "bfloat16"), ("gpu", "lstm-1997", "bfloat16")]
+here = pytest.mark.skipif(jax.default_backend() not in ("gpu", "tpu"), reason="no GPU or TPU here")
+PRECISIONS += [pytest.param("here", name, dtype, marks=here) for name in POINTWISE for dtype in ("float32", "bfloat16")]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize(("backend", "name"), [("tpu", "lstm"), ("gpu", "lstm-1997")], indirect=["backend"])
-def test_half_precision(name):
+@pytest.mark.parametrize(("backend", "name", "dtype"), PRECISIONS, indirect=["backend"])
+def test_precision(name, dtype):
     """bfloat16 weights meet a float32 carry: gradients keep their dtypes, and are nearly as good as the scan's.
 
-    Those of the LSTM of 1997, whose errors do not wear off, are multiplied in float32.
+    Those of the LSTM of 1997, whose errors do not wear off, are multiplied in float32. On an accelerator that is here
+    every cell is compiled for it, in both precisions.
     """
-    cell, params, xs, carry = draw(name, dtype="bfloat16")
+    cell, params, xs, carry = draw(name, time=7, dtype=dtype)
+    xs, sequences = ragged(xs)
 
     def gradient(kernel, params, xs, carry):
-        return jax.jit(jax.grad(lambda *point: loss(cell, kernel, *point)[0], argnums=(0, 1, 2)))(params, xs, carry)
+        value = partial(loss, cell, kernel, **sequences)
+        return jax.jit(jax.grad(lambda *point: value(*point)[0], argnums=(0, 1, 2)))(params, xs, carry)
 
-    got, scan = (gradient(kernel, params, xs, carry) for kernel in ("fused", "scan"))
+    with jax.default_matmul_precision("highest" if dtype == "float32" else "default"):
+        got, scan = (gradient(kernel, params, xs, carry) for kernel in ("fused", "scan"))
     chex.assert_trees_all_equal_shapes_and_dtypes(got, scan)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):  # a TPU has no float64
         exact = gradient("scan", *jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs, carry)))
-    assert relative_error(got, exact) < 1.5 * relative_error(scan, exact) + 4e-3
+    assert relative_error(got, exact) < 1.5 * relative_error(scan, exact) + (1e-5 if dtype == "float32" else 4e-3)
 
 
 # --- what it cannot do ------------------------------------------------------------------------------------------------
