@@ -76,14 +76,15 @@ def start_jax(platform: str, devices: int) -> None:
     """Starts JAX on so many devices of a platform; a cache of compiled programs would hide what compiling takes."""
     jax.config.update("jax_enable_compilation_cache", False)
     if platform != "auto":
-        jax.config.update("jax_platforms", platform)
+        # To JAX "gpu" is NVIDIA's, AMD's and Intel's, all of which have to be there.
+        jax.config.update("jax_platforms", "cuda,cpu" if platform == "gpu" else platform)
     try:
         use_devices(devices)
         found = jax.default_backend()
     except RuntimeError as error:
         raise UsageError(f"--platform: JAX cannot run here on {platform}: {error}") from None
     if platform not in ("auto", found):
-        raise UsageError(f"--platform: JAX runs on {found} already, not on {platform}")
+        raise UsageError(f"--platform: JAX runs on {found} here, not on {platform}")
 
 
 def measure_all(console: Console, config: Config, results: Results, here: dict[str, Any], end: float) -> None:

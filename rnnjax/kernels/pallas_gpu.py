@@ -35,7 +35,7 @@ def rows(batch: int) -> int:
 
 
 def room() -> int:
-    """Bytes of constants: Triton keeps them in shared memory, and needs a tenth beside them."""
+    """Bytes of constants: Triton keeps them in shared memory, and needs up to an eighth of its size beside them."""
     try:
         devices = jax.devices(PLATFORM)
     except RuntimeError:

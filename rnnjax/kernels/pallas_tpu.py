@@ -6,8 +6,8 @@ while their neighbours are computed. The recurrent weights and the carry stay in
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
@@ -41,12 +41,8 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
     height = rows(batch)
     once = _bytes(loop.constants) + 3 * _bytes([*loop.rows, *loop.carry], height)
     each = 2 * _bytes([*loop.xs, *loop.ys], height)  # one block is copied while the other is worked on
-    dtypes = {str(array.dtype) for array in loop.arrays()} - {"float32", "bfloat16", "int32"}
-    if dtypes and not interpret:
-        raise Obstacle(f"it computes in float32 and bfloat16, not in {' and '.join(sorted(dtypes))}")
-    precision = product_precision()
-    if precision not in PRECISIONS:
-        raise Obstacle(f"it multiplies in no precision {precision!r}")
+    if not interpret:
+        check(loop)
     steps = min(time, STEPS, (VMEM - once) // each)
     if steps < 1:
         raise Obstacle(f"its recurrent weights and one step take {(once + each) >> 20} MiB of {VMEM >> 20} in VMEM")
@@ -66,10 +62,10 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
             loop.write(ys, y, at)
             return carry
 
-        # The last block of the time, the first one in reverse, may be shorter. Mosaic has no 64-bit numbers.
+        # The last block of the time, the first one in reverse, may be shorter.
         first = (blocks - 1 - block if loop.reverse else block) * steps
-        count = jnp.minimum(steps, time - first)
-        loop.write(carry, lax.fori_loop(np.int32(0), count, step, loop.read(carry)))
+        count = steps if time % steps == 0 else jnp.minimum(steps, time - first)
+        loop.write(carry, lax.fori_loop(0, count, step, loop.read(carry)))
 
     def over_batch(array: Any) -> pl.BlockSpec:
         return pl.BlockSpec((height, array.shape[-1]), lambda b, t: (b, 0))
@@ -92,6 +88,17 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
         name="fused",
     )(*loop.arrays())
     return ys
+
+
+def check(loop: Loop) -> None:
+    """Raises `Obstacle` for what Mosaic does not compile."""
+    dtypes = {str(array.dtype) for array in loop.arrays()} - {"float32", "bfloat16", "int32"}
+    if dtypes:
+        raise Obstacle(f"it computes in float32 and bfloat16, not in {' and '.join(sorted(dtypes))}")
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise Obstacle("it has no 64-bit integers, which jax_enable_x64 makes of all")
+    if product_precision() not in PRECISIONS:
+        raise Obstacle(f"it multiplies in no precision {product_precision()!r}")
 
 
 def _bytes(arrays: list[Any], height: int | None = None) -> int:

@@ -286,6 +286,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="it has one here")
+def test_a_gpu_that_is_not_there():
+    """In a process of its own, where JAX has not started: it is looked for, and not one of every maker."""
+    command = [sys.executable, "-m", "benchmarks", "speed", "--platform", "gpu"]
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert process.stderr == f"--platform: JAX runs on {jax.default_backend()} here, not on gpu\n"
+
+
 # --- other libraries --------------------------------------------------------------------------------------------------
 
 LACKING = {("equinox", "rnn"), ("haiku", "rnn"), ("haiku", "gru"), ("jax-cudnn", "rnn"), ("jax-cudnn", "gru")}

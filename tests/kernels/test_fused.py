@@ -212,9 +212,12 @@ def test_what_fits_is_what_the_gpu_has(monkeypatch):
     assert obstacle("cuda", rnnjax.GRU(128)) == "its recurrent weights take 192 KiB, and a multiprocessor keeps 86"
 
 
-def test_precision_of_products_that_a_tpu_lacks_is_an_obstacle():
+def test_settings_of_jax_that_a_tpu_lacks_are_an_obstacle():
     with jax.default_matmul_precision("high"):
         assert obstacle("tpu", rnnjax.LSTM(8)) == "it multiplies in no precision 'high'"
+    with jax.enable_x64(True):
+        assert obstacle("tpu", rnnjax.LSTM(8)) == "it has no 64-bit integers, which jax_enable_x64 makes of all"
+        assert obstacle("tpu", rnnjax.LSTM(8), "float64").endswith("float32 and bfloat16, not in float64")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import rnnjax
 from tests.kernels.test_blocked import POINTWISE
 from tests.support import declared, slow_unless
 
-CASES = [("lstm", "bfloat16", False), ("gru", "float32", True)]
-CASES += [(name, "float32", False) for name in POINTWISE if name != "gru"]
+CASES = [("lstm", "bfloat16"), ("gru", "float32"), *((name, "float32") for name in POINTWISE if name != "gru")]
 CALLS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
 
 
@@ -28,12 +27,9 @@ def a_gpu():
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("platform", CALLS)
-@pytest.mark.parametrize(("name", "dtype", "x64"), slow_unless(CASES[:2], CASES))
-def test_lowers(platform, name, dtype, x64):
-    """A forward and a backward kernel, for gates that are no whole tiles, with lengths and resets.
-
-    With 64-bit types on, which Mosaic does not have, too.
-    """
+@pytest.mark.parametrize(("name", "dtype"), slow_unless(CASES[:2], CASES))
+def test_lowers(platform, name, dtype):
+    """A forward and a backward kernel, for gates that are no whole tiles, with lengths and resets."""
     cell = rnnjax.CELLS[name](20)
 
     def training_step(params, xs, lengths, resets):
@@ -45,6 +41,6 @@ def test_lowers(platform, name, dtype, x64):
     arguments = [((9, 4, 3), dtype), ((4,), jnp.int32), ((9, 4), bool)]
     shapes = [declared(cell, 3, dtype), *(jax.ShapeDtypeStruct(*each) for each in arguments)]
     allowed = [export.DisabledSafetyCheck.custom_call(target) for target in CALLS.values()]
-    with jax.enable_x64(x64), a_gpu() if platform == "cuda" else contextlib.nullcontext():
+    with a_gpu() if platform == "cuda" else contextlib.nullcontext():
         exported = export.export(jax.jit(training_step), platforms=[platform], disabled_checks=allowed)(*shapes)
     assert exported.mlir_module().count(f"@{CALLS[platform]}(") == 2
