@@ -192,6 +192,7 @@ def test_single_precision_over_a_long_time(name):
     assert not newton(cell, params, xs)[2].fell_back
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_forward_mode():
     """A directional derivative against finite differences."""
