@@ -13,7 +13,7 @@ from jax.experimental import rnn
 
 from rnnjax.cells.base import Cell
 from rnnjax.cells.lstm import LSTM, LSTMCarry, LSTMParams
-from rnnjax.kernels.base import Stretch, refused, select
+from rnnjax.kernels.base import Stretch, refused, select, vary_with
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
 
     def elsewhere(params: Any, xs: Array, carry: Any, valid: Any) -> tuple[Any, Array]:
         found: tuple[Any, Array] = refused(f'kernel "cudnn" {NEEDS}', (carry, xs[..., :1] * carry.h))
-        return found
+        return vary_with(found, (params, xs, carry, valid))
 
     def here(params: Any, xs: Array, carry: Any, valid: Any) -> tuple[Any, Array]:
         return lstm(params, xs, carry, valid, reverse=stretch.reverse)

@@ -347,7 +347,7 @@ def _on_platform(plan: Plan, kernel: Any, steps: Steps, *others: Any) -> Any:
     def refuse(why: str, steps: Steps, *others: Any) -> Any:
         time = len(steps.zs)
         likes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((time, *leaf.shape), leaf.dtype), steps.carry)
-        return refused(f'kernel "fused" {why}: "auto" finds another', likes)
+        return vary_with(refused(f'kernel "fused" {why}: "auto" finds another', likes), steps)
 
     branches = {backend.PLATFORM: partial(attempt, backend) for backend in BACKENDS}
     needs = "needs " + " or ".join(backend.NAME for backend in BACKENDS)

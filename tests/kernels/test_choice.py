@@ -106,6 +106,11 @@ def test_a_choice_by_platform_changes_no_result(measured):
     for got, expected in zip(gradient(), want, strict=True):
         np.testing.assert_array_equal(got, expected)
 
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(None, "batch")
+    spread = jax.shard_map(lambda *point: rnnjax.unroll(cell, *point)[1], mesh=mesh, in_specs=specs, out_specs=specs[1])
+    assert jax.eval_shape(spread, params, xs).shape == (16, 2, 4)
+
 
 def test_explanation():
     """Every cell of a composition, each once, in words; the same errors as `unroll`."""

@@ -44,3 +44,21 @@ def test_lowers(platform, name, dtype):
     with a_gpu() if platform == "cuda" else contextlib.nullcontext():
         exported = export.export(jax.jit(training_step), platforms=[platform], disabled_checks=allowed)(*shapes)
     assert exported.mlir_module().count(f"@{CALLS[platform]}(") == 2
+
+
+def test_lowers_spread_over_devices():
+    """Inside `jax.shard_map`, which wants all platforms' branches to vary over the same axes."""
+    cell, spec = rnnjax.Elman(4), jax.sharding.PartitionSpec
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def gradient(params, xs):
+        def loss(params):
+            return jax.lax.psum(rnnjax.unroll(cell, params, xs, kernel="fused")[1].sum(), "batch")
+
+        return jax.grad(loss)(params)
+
+    spread = jax.shard_map(gradient, mesh=mesh, in_specs=(spec(), spec(None, "batch")), out_specs=spec())
+    shapes = declared(cell, 3), jax.ShapeDtypeStruct((5, 4, 3), jnp.float32)
+    allowed = [export.DisabledSafetyCheck.custom_call(CALLS["tpu"])]
+    exported = export.export(jax.jit(spread), platforms=["tpu"], disabled_checks=allowed)(*shapes)
+    assert exported.mlir_module().count(f"@{CALLS['tpu']}(") == 2
