@@ -96,6 +96,15 @@ class TestFused:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("backend", ["gpu"], indirect=True)
+    def test_inputs_wider_than_the_weights(self):
+        """The carry is in float64 then, and no weights round it."""
+        cell, params, *_ = draw("rnn", dtype="bfloat16")
+        xs = normal_like(jax.ShapeDtypeStruct((3, 2, 3), "float64"), 1)
+        got, want = (rnnjax.unroll(cell, params, xs, kernel=kernel) for kernel in ("fused", "scan"))
+        chex.assert_trees_all_close(got, want, rtol=1e-12, atol=1e-13)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("backend", ["gpu"], indirect=True)
     def test_spread_over_devices(self):
         """Each device with a part of the batch. Pallas' interpreter cannot have check_vma=True."""
         cell, *point = draw("rnn", time=3)
