@@ -14,6 +14,7 @@ from benchmarks.gradients.config import Config
 from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
+from benchmarks.speed.profile import PURPOSES
 from rnnjax import CELLS, COMPOSITIONS, Around, Cell, ParallelCell
 
 README = Path(__file__).parents[1] / "README.md"
@@ -34,6 +35,15 @@ def speed(path: str, quantity: str, devices: str) -> Sequence[Sequence[str]]:
     """A table of a run of the speed benchmark on a number of devices: "step", "forward", "compile" or "memory"."""
     records = read_records(README.parent / path)
     return speed_report.table_rows(records, SpeedConfig(**records[0]["config"]), quantity, int(devices))
+
+
+def profile(path: str) -> Sequence[Sequence[str]]:
+    """Milliseconds of a training step by what its instructions are for."""
+    rows = [
+        (record["cell"], record["shape"], *(f"{1e3 * record['seconds'][purpose]:.3g}" for purpose in PURPOSES))
+        for record in read_records(README.parent / path)
+    ]
+    return [("cell", "shape", *(f"{purpose} (ms)" for purpose in PURPOSES)), *rows]
 
 
 def cells() -> Sequence[Sequence[str]]:
@@ -58,6 +68,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "gradients": gradients,
     "comparison": comparison,
     "speed": speed,
+    "profile": profile,
     "cells": cells,
     "compositions": compositions,
 }

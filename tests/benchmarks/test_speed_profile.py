@@ -1,0 +1,55 @@
+"""Where the time of a training step goes: reading programs and traces."""
+
+import json
+
+import pytest
+
+from benchmarks.speed import profile
+
+PROGRAM = """HloModule jit_step, is_scheduled=true
+
+%arithmetic (parameter: f32[4]) -> f32[4] {
+  %parameter = f32[4]{0} parameter(0)
+  ROOT %tanh.1 = f32[4]{0} tanh(%parameter)
+}
+
+%moves (parameter.1: f32[4]) -> f32[2,4] {
+  %parameter.1 = f32[4]{0} parameter(0)
+  ROOT %broadcast.7 = f32[2,4]{1,0} broadcast(%parameter.1), dimensions={1}
+}
+
+ENTRY %main (x: f32[4]) -> f32[4,4] {
+  %x = f32[4]{0} parameter(0)
+  %fusion.1 = f32[4]{0} fusion(%x), kind=kLoop, calls=%arithmetic
+  %copy_fusion = f32[2,4]{1,0} fusion(%fusion.1), kind=kLoop, calls=%moves
+  %while.2 = (s32[], f32[2,4]{1,0}) while(%tuple), condition=%cond, body=%body
+  ROOT %dot.3 = f32[4,4]{1,0} dot(%copy_fusion, %copy_fusion), lhs_contracting_dims={0}, rhs_contracting_dims={0}
+}
+"""
+
+
+def test_what_instructions_are_for():
+    found = profile.instructions(PROGRAM)
+    named = {name: found[name] for name in ("fusion.1", "copy_fusion", "while.2", "dot.3")}
+    assert named == {"fusion.1": "arithmetic", "copy_fusion": "moves", "while.2": "loops", "dot.3": "products"}
+
+
+def test_time_inside_an_event_is_not_its_own():
+    """Two loops one after the other, the first with two products in it, one of which has a copy in it."""
+    events = [(70, 5, "loop 2"), (0, 60, "loop"), (10, 20, "product"), (12, 3, "copy"), (40, 20, "product")]
+    found = sorted(profile.by_themselves(events))
+    assert found == [("copy", 3), ("loop", 20), ("loop 2", 5), ("product", 17), ("product", 20)]
+
+
+@pytest.mark.slow
+def test_products_take_time(tmp_path):
+    """In a step that is hardly anything else; a second run adds to the file."""
+    path = tmp_path / "profile.jsonl"
+    for _ in range(2):
+        profile.write(path, ["gru"], ["16x64x256"])
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(record["cell"], record["shape"]) for record in records] == [("gru", "16x64x256")] * 2
+    for record in records:
+        assert record["environment"]["platform"] == "cpu"
+        assert set(record["seconds"]) == set(profile.PURPOSES)
+        assert record["seconds"]["products"] > 0.3 * sum(record["seconds"].values())
