@@ -38,8 +38,7 @@ def perplexity_against_epoch(records: Sequence[Record], config: Config) -> Figur
             )
     if (config.model, config.data) in PUBLISHED:
         value, source = PUBLISHED[config.model, config.data]
-        axes.axhline(value, color="black", linewidth=1)
-        axes.annotate(f"{value:.4g}: {source}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axes.axhline(value, color="black", linewidth=1, label=f"published, test: {value:.4g}\n({source})")
     axes.set(title=f"{config.model} on {config.data}", xlabel="epoch", ylabel=f"perplexity a {config.token}")
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
