@@ -50,7 +50,7 @@ class Config:
     random_bptt: bool = False
     """Stretches of random length around --bptt."""
     restart: float = 0.0
-    """Share of the sequences that begin anew at every stretch, as evaluation does."""
+    """Share of the sequences that begin anew at every stretch, as evaluation and sampling do."""
     optimizer: str = "rmsprop"
     """Optimiser: sgd, momentum, adam, rmsprop."""
     learning_rate: float = 2e-3

@@ -92,8 +92,8 @@ def language_loss(
         equal: all stretches but the last are of length `bptt`. If not, an update is scaled by length / bptt, so that
             all tokens count the same.
         restart: the probability that a sequence of the batch begins anew at a stretch, without the carry of the last.
-            A model that was never trained to begin, but with the first characters of a few sequences, may go astray
-            where evaluation does.
+            Else a model begins at the first tokens of the batch's parts alone, and may go astray at others, where
+            evaluation and sampling begin.
 
     Raises:
         ValueError: `restart` is no probability.

@@ -166,7 +166,7 @@ BAD_INPUT = {
     "train --decay 2": "--decay must be at most 1, got 2",
     "train --max-norm 1": "--max-norm 1 and --max-value 5: set one of them to inf",
     "train --variational": "--variational has no effect on --model char: leave it out",
-    "train --model awd --cell min-gru --data {long}": "weights: MinimalParams has no 'w_h'",
+    "train --model awd --layers 1 --cell min-gru --data {long}": "weights: MinimalParams has no 'w_h'",
     "train --resume {folder}": "--resume: {folder} is not a results folder",
     "evaluate {folder}": "{folder} is not a results folder",
     "sample {folder}": "{folder} is not a results folder",
