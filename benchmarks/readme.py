@@ -11,6 +11,8 @@ from typing import Any
 
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
+from benchmarks.language import compare as language_compare
+from benchmarks.language import records as language_records
 from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
@@ -46,6 +48,17 @@ def profile(path: str) -> Sequence[Sequence[str]]:
     return [("cell", "shape", *(f"{purpose} (ms)" for purpose in PURPOSES)), *rows]
 
 
+def language(path: str) -> Sequence[Sequence[str]]:
+    """What several runs of the language benchmark reached."""
+    return language_records.summary_rows(read_records(README.parent / path))
+
+
+def language_comparison(path: str) -> Sequence[Sequence[str]]:
+    """Tokens a second of PyTorch and of rnnjax in training."""
+    rows = language_compare.table_rows(read_records(README.parent / path))
+    return [("model", "PyTorch (tokens/s)", "rnnjax (tokens/s)", "ratio"), *rows]
+
+
 def cells() -> Sequence[Sequence[str]]:
     """One row a class: its registered names, and what its docstring says."""
     names: dict[type, list[str]] = {}
@@ -69,6 +82,8 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "comparison": comparison,
     "speed": speed,
     "profile": profile,
+    "language": language,
+    "language-comparison": language_comparison,
     "cells": cells,
     "compositions": compositions,
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax.initializers import Glorot, Identity, Orthogonal, Uniform, Zeros
+from rnnjax.initializers import Glorot, Identity, Normal, Orthogonal, Uniform, Zeros
 from tests.support import init, slow_unless
 
 KEY = jax.random.key(0)
@@ -73,7 +73,19 @@ def test_uniform_without_a_bound_is_that_of_pytorch():
     np.testing.assert_allclose(np.var(params.w_x), 0.25**2 / 3, rtol=0.1)
 
 
-@pytest.mark.parametrize("initializer", [Zeros(), Uniform(0.2), Glorot(), Orthogonal(0.5), Identity(0.9)])
+def test_normal_without_a_deviation_is_that_of_lecun():
+    """The variance of a weighted sum of independent inputs is that of one input: 1/sqrt(rows), not columns."""
+    for initializer, deviation in ((Normal(0.03), 0.03), (Normal(), 1 / np.sqrt(400))):
+        weights = np.asarray(initializer(KEY, (400, 100), jnp.float32))
+        np.testing.assert_allclose(weights.std(), deviation, rtol=0.02)
+        np.testing.assert_allclose(weights.mean(), 0, atol=0.02 * deviation)
+        within = [(np.abs(weights) < k * deviation).mean() for k in (1, 2, 3)]
+        np.testing.assert_allclose(within, [0.6827, 0.9545, 0.9973], atol=0.01)  # of the normal distribution
+    with pytest.raises(ValueError, match=r"Normal is for matrices, got shape \(100,\): not for biases"):
+        Normal()(KEY, (100,), jnp.float32)
+
+
+@pytest.mark.parametrize("initializer", [Zeros(), Uniform(0.2), Normal(0.1), Glorot(), Orthogonal(0.5), Identity(0.9)])
 def test_initializers_are_values(initializer):
     assert eval(repr(initializer)) == initializer
     assert hash(eval(repr(initializer))) == hash(initializer)

@@ -49,6 +49,8 @@ class Config:
     """Steps that gradients go back."""
     random_bptt: bool = False
     """Stretches of random length around --bptt."""
+    restart: float = 0.0
+    """Share of the sequences that begin anew at every stretch, as evaluation and sampling do."""
     optimizer: str = "rmsprop"
     """Optimiser: sgd, momentum, adam, rmsprop."""
     learning_rate: float = 2e-3
@@ -96,6 +98,8 @@ class Config:
                 raise UsageError(f"--{name} must be at most 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"--dropout must be at least 0 and below 1, got {self.dropout}")
+        if not 0 <= self.restart <= 1:
+            raise UsageError(f"--restart must be from 0 to 1, got {self.restart}")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"--weight-decay must be at least 0, got {self.weight_decay}")
         if self.variational and not self._takes("variational"):

@@ -119,7 +119,7 @@ class Experiment:
             patience=config.patience or None,
             average_after=config.average_after or None,
         )
-        loss = language.language_loss(self.build, self.longest, equal=not config.random_bptt)
+        loss = language.language_loss(self.build, self.longest, equal=not config.random_bptt, restart=config.restart)
         _, progress = fit(
             make_steps(loss, self.optimizer),
             state,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.figures import COLOURS, in_style, save
 from benchmarks.language.config import PUBLISHED, Config
@@ -38,10 +38,12 @@ def perplexity_against_epoch(records: Sequence[Record], config: Config) -> Figur
             )
     if (config.model, config.data) in PUBLISHED:
         value, source = PUBLISHED[config.model, config.data]
-        axes.axhline(value, color="black", linewidth=1)
-        axes.annotate(f"{value:.4g}: {source}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axes.axhline(value, color="black", linewidth=1, label=f"published, test: {value:.4g}\n({source})")
     axes.set(title=f"{config.model} on {config.data}", xlabel="epoch", ylabel=f"perplexity a {config.token}")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure

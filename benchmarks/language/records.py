@@ -1,9 +1,10 @@
-"""From epochs to records, and from records to the table in the terminal.
+"""From epochs to records, and from records to tables: of a run in the terminal, of several runs in README.md.
 
 A record is one epoch of one cell, or, with "kind" "result", what came of it.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.language.config import Config
+from benchmarks.language.config import PUBLISHED, Config
 from benchmarks.results import Record
 from rnnjax.train import bits, perplexity
 
@@ -47,6 +48,28 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
         epochs = pick(records, cell=result["cell"], kind="epoch")
         rows.append((*row, f"{sum(epoch['work_per_second'] for epoch in epochs) / len(epochs):,.0f}"))
     return [(*headings, "tokens a second"), *rows]
+
+
+def summary_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Headings, and a row a model of several runs: what it is, what it took, what was reached, and what is published.
+
+    Perplexity of words; of characters, as they are published, nats. Minutes are those of training.
+    """
+    rows = []
+    for result in pick(records, kind="result"):
+        config, cell = result["config"], result["cell"]
+        epochs = [record for record in pick(records, cell=cell, kind="epoch") if record["config"] == config]
+
+        def quoted(perplexity: Any, unit: str = config["unit"]) -> str:
+            return f"{float(perplexity):.1f}" if unit == "words" else f"{math.log(float(perplexity)):.3f} nats"
+
+        about = config["model"], config["data"], cell, f"{result['parameters']:,}", str(len(epochs))
+        minutes = sum(epoch["seconds"] for epoch in epochs) / 60
+        reached = (quoted(result[f"{split}_perplexity"]) for split in ("valid", "test"))
+        published = PUBLISHED.get((config["model"], config["data"])) if cell == "lstm" else None
+        rows.append((*about, f"{minutes:.1f}", *reached, quoted(published[0]) if published else "-"))
+    headings = ("model", "text", "cell", "parameters", "epochs", "minutes", "validation", "test", "published")
+    return [headings, *rows]
 
 
 def print_table(console: Console, records: Sequence[Record], config: Config) -> None:

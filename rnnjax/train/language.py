@@ -5,6 +5,7 @@ time. The carry goes from one stretch to the next; gradients end at its beginnin
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -80,7 +81,9 @@ def split(model: LanguageModel) -> tuple[Any, Callable[[Any], LanguageModel]]:
     return params, lambda params: nnx.merge(graph, params, *rest)
 
 
-def language_loss(build: Callable[[Any], LanguageModel], bptt: int, *, equal: bool = True) -> Loss:
+def language_loss(
+    build: Callable[[Any], LanguageModel], bptt: int, *, equal: bool = True, restart: float = 0.0
+) -> Loss:
     """The loss of a step, for `make_steps`; data is a text `padded` by `bptt`, an item is (start, length).
 
     Args:
@@ -88,14 +91,25 @@ def language_loss(build: Callable[[Any], LanguageModel], bptt: int, *, equal: bo
         bptt: the longest stretch.
         equal: all stretches but the last are of length `bptt`. If not, an update is scaled by length / bptt, so that
             all tokens count the same.
+        restart: the probability that a sequence of the batch begins anew at a stretch, without the carry of the last.
+            Else a model begins at the first tokens of the batch's parts alone, and may go astray at others, where
+            evaluation and sampling begin.
+
+    Raises:
+        ValueError: `restart` is no probability.
     """
+    if not 0 <= restart <= 1:
+        raise ValueError(f"restart must be from 0 to 1, got {restart}")
 
     def loss(params: Any, carry: Any, text: Array, item: tuple[Array, Array], key: Array) -> tuple[Array, Outcome]:
         start, length = item
         model = build(params)
         batch = text.shape[1]
-        fresh = model.initial_carry(batch)
-        carry = jax.tree.map(lambda first, then: jnp.where(start == 0, first, then), fresh, carry)
+        anew = jnp.full(batch, start == 0)
+        if restart:
+            key, own = jax.random.split(key)
+            anew |= jax.random.bernoulli(own, restart, (batch,))
+        carry = jax.tree.map(partial(jax.vmap(jnp.where), anew), model.initial_carry(batch), carry)
         tokens, targets = stretch(text, start, bptt)
         lengths = jnp.full(batch, length)
         carry, found = model.loss(tokens, targets, carry, lengths=lengths, deterministic=False, rngs=key)

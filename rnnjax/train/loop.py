@@ -43,7 +43,7 @@ class Average(NamedTuple):
     """The mean of the parameters over steps."""
 
     steps: Int[Array, ""]
-    """How many steps it is over; 0 as long as it follows the parameters."""
+    """One more than the steps that it is over; 0 as long as it follows the parameters."""
     params: Any
 
 

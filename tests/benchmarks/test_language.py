@@ -14,14 +14,14 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
 from benchmarks.language.experiment import Experiment, Texts, load, load_best
-from benchmarks.language.records import table_rows
+from benchmarks.language.records import summary_rows, table_rows
 from rnnjax.models import LANGUAGE_MODELS
 from rnnjax.tasks.text import Vocabulary
 from rnnjax.train import language
 
 REPOSITORY = Path(__file__).parents[2]
 LINES = "".join(f"a line of text, the {number}. of many.\n" for number in 20 * "0123456789")
-SMALL = ["--cell", "rnn", "--hidden-size", "4", "--layers", "1", "--batch-size", "4", "--bptt", "20"]
+SMALL = "--cell rnn --hidden-size 4 --layers 1 --batch-size 4 --bptt 20 --restart 0.1".split()
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +162,11 @@ BAD_INPUT = {
     "train --keep 0": "--keep must be at least 1, got 0",
     "train --learning-rate 0": "--learning-rate must be a positive number, got 0",
     "train --dropout 1": "--dropout must be at least 0 and below 1, got 1",
+    "train --restart 2": "--restart must be from 0 to 1, got 2",
     "train --decay 2": "--decay must be at most 1, got 2",
     "train --max-norm 1": "--max-norm 1 and --max-value 5: set one of them to inf",
     "train --variational": "--variational has no effect on --model char: leave it out",
-    "train --model awd --cell min-gru --data {long}": "weights: MinimalParams has no 'w_h'",
+    "train --model awd --layers 1 --cell min-gru --data {long}": "weights: MinimalParams has no 'w_h'",
     "train --resume {folder}": "--resume: {folder} is not a results folder",
     "evaluate {folder}": "{folder} is not a results folder",
     "sample {folder}": "{folder} is not a results folder",
@@ -233,6 +234,24 @@ def test_table():
     assert table_rows(records, Config(cell=("gru",)))[1] == ("gru", "12,345", "7", "4.25", "4", "2.000", "2,000")
     records[-1] |= {"status": "diverged", "epoch": None, "valid_perplexity": "nan", "test_loss": "nan"}
     assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged)"
+
+
+def test_summary_of_several_runs():
+    """Words in perplexity, characters in nats; minutes of training of that run alone; published is the LSTM's."""
+    words = {"model": "rnnlm", "data": "ptb", "unit": "words"}
+    letters = {"model": "char", "data": "tinyshakespeare", "unit": "characters"}
+    records = []
+    for config, cell, seconds in ((words, "lstm", [60.0, 90.0]), (words, "gru", [30.0]), (letters, "lstm", [600.0])):
+        about = {"cell": cell, "config": config}
+        records += [about | {"kind": "epoch", "seconds": each} for each in seconds]
+        scores = {"valid_perplexity": math.exp(1.5), "test_perplexity": 130.04}
+        records.append(about | scores | {"kind": "result", "parameters": 1000})
+    rows = [dict(zip(summary_rows(records)[0], row, strict=True)) for row in summary_rows(records)[1:]]
+    assert [row["minutes"] for row in rows] == ["2.5", "0.5", "10.0"]
+    assert [row["epochs"] for row in rows] == ["2", "1", "1"]
+    assert [row["validation"] for row in rows] == ["4.5", "4.5", "1.500 nats"]
+    assert [row["test"] for row in rows][:2] == ["130.0", "130.0"]
+    assert [row["published"] for row in rows] == ["136.1", "-", "1.555 nats"]
 
 
 @pytest.mark.peers

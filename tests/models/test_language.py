@@ -74,7 +74,7 @@ def test_loss_is_that_of_the_logits():
 
 
 def test_carried_state_is_one_long_sequence():
-    model = LanguageModel(rnnjax.LSTM(4), 7, rngs=nnx.Rngs(0))
+    model = LanguageModel(rnnjax.Elman(4), 7, rngs=nnx.Rngs(0))
     text = tokens(7)
     params, build = language.split(model)
     call = jax.jit(lambda tokens, carry: build(params)(tokens, carry))

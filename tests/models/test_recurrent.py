@@ -9,14 +9,16 @@ import pytest
 from flax import nnx
 
 import rnnjax
-from rnnjax import GRU, LSTM, Bidirectional, Dropout, LearnedCarry, Stack, Zoneout
+from rnnjax import GRU, LSTM, Bidirectional, Dropout, Elman, LearnedCarry, Stack, Zoneout
+from rnnjax.initializers import Uniform
 from rnnjax.models import BatchNormStack, Recurrent, RecurrentCell
 from tests.support import normal_like, relative_error, unroll
 
 TIME, BATCH, INPUTS = 6, 4, 3
 LENGTHS = np.array([1, 6, 3, 0])
-DEEP = Stack((Bidirectional(LSTM(5)), GRU(4)))
-NOISY = Stack((Dropout(LSTM(5), 0.2, 0.5), Zoneout(GRU(4))))
+DRAWN = {"input_init": Uniform(), "recurrent_init": Uniform()}  # an orthogonal matrix takes a second to compile
+DEEP = Stack((Bidirectional(Elman(5, **DRAWN)), GRU(4, **DRAWN)))
+NOISY = Stack((Dropout(Elman(5, **DRAWN), 0.2, 0.5), Zoneout(GRU(4, **DRAWN))))
 
 
 def _is_variable(node):
@@ -62,17 +64,20 @@ def test_randomness_comes_from_its_own_stream_and_stops_in_evaluation(xs):
 
 
 def test_training_without_a_stream_for_dropout(xs):
-    layer = Recurrent(NOISY, INPUTS, rngs=nnx.Rngs(params=0))
-    with pytest.raises(ValueError, match="give rngs a stream `dropout`, or deterministic=True"):
-        layer(xs)
-    layer(xs, deterministic=True)
-    assert layer.rngs is not None
-    assert Recurrent(LSTM(2), INPUTS, rngs=nnx.Rngs(0)).rngs is None
+    def traced():
+        layer = Recurrent(NOISY, INPUTS, rngs=nnx.Rngs(params=0))
+        with pytest.raises(ValueError, match="give rngs a stream `dropout`, or deterministic=True"):
+            layer(xs)
+        layer(xs, deterministic=True)
+        assert layer.rngs is not None
+        assert Recurrent(LSTM(2), INPUTS, rngs=nnx.Rngs(0)).rngs is None
+
+    jax.eval_shape(traced)
 
 
 def test_it_trains_under_nnx_jit_and_grad(xs):
     """Every parameter moves, a learned carry too, and one program serves all steps."""
-    model = nnx.Sequential(Recurrent(LearnedCarry(NOISY), INPUTS, rngs=nnx.Rngs(0)))
+    model = nnx.Sequential(Recurrent(LearnedCarry(Dropout(GRU(4, **DRAWN), 0.2)), INPUTS, rngs=nnx.Rngs(0)))
     optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)
     traces = []
 
@@ -118,35 +123,40 @@ def test_layers_under_nnx_scan_and_vmap(xs):
 
 def test_in_the_place_of_a_flax_cell(xs):
     """Under nnx.RNN and in a loop."""
-    inner = Stack((LSTM(5), LearnedCarry(GRU(5))))
+    inner = Stack((Elman(5, **DRAWN), LearnedCarry(GRU(5, **DRAWN))))
     cell = RecurrentCell(inner, INPUTS, rngs=nnx.Rngs(0))
     layer = Recurrent(inner, INPUTS, rngs=nnx.Rngs(0))
-    ys = nnx.RNN(cell, time_major=True)(xs)
-    np.testing.assert_allclose(ys, layer(xs)[1], rtol=1e-5, atol=1e-6)
+    run = nnx.jit(lambda layer: layer(xs))
+    ys = run(nnx.RNN(cell, time_major=True))
+    np.testing.assert_allclose(ys, run(layer)[1], rtol=1e-5, atol=1e-6)
     carry = cell.initialize_carry(xs[0].shape, nnx.Rngs(0))
-    carry, y = cell(carry, xs[0])
+    carry, y = nnx.jit(lambda cell, carry: cell(carry, xs[0]))(cell, carry)
     np.testing.assert_allclose(y, ys[0], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="LearnedCarry"):
         cell.initialize_carry(xs[0].shape, nnx.Rngs(0), nnx.initializers.ones)
 
 
 def test_random_cells_step_in_evaluation_alone(xs):
-    cell = RecurrentCell(NOISY, INPUTS, rngs=nnx.Rngs(0))
-    carry = cell.initialize_carry(xs[0].shape)
-    with pytest.raises(ValueError, match="train it with Recurrent, or give deterministic=True"):
+    def traced():
+        cell = RecurrentCell(NOISY, INPUTS, rngs=nnx.Rngs(0))
+        carry = cell.initialize_carry(xs[0].shape)
+        with pytest.raises(ValueError, match="train it with Recurrent, or give deterministic=True"):
+            cell(carry, xs[0])
+        cell.eval()
         cell(carry, xs[0])
-    cell.eval()
-    cell(carry, xs[0])
+
+    jax.eval_shape(traced)
 
 
 def test_linen_takes_it_through_flaxs_own_bridge(xs):
     module = nnx.bridge.to_linen(Recurrent, NOISY, INPUTS)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = module.init(keys, xs)
-    ys = [module.apply(variables, xs, rngs={"dropout": jax.random.key(seed)})[1] for seed in (1, 1, 2)]
+    variables = jax.jit(module.init)(keys, xs)
+    run = jax.jit(lambda key: module.apply(variables, xs, rngs={"dropout": key})[1])
+    ys = [run(jax.random.key(seed)) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(ys[0], ys[1])
     assert not np.allclose(ys[0], ys[2])
-    assert variables["params"]["weights"]["layers"][0]["w_x"].shape == (INPUTS, 20)
+    assert variables["params"]["weights"]["layers"][0]["w_x"].shape == (INPUTS, 5)
 
 
 @pytest.mark.slow
@@ -173,23 +183,24 @@ def test_batch_norm_over_space_and_without_a_real_step():
 @pytest.mark.parametrize("batch_major", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_batch_norm_between_layers(xs, batch_major):
     """Against the formula, with statistics of the real steps alone; running averages in evaluation."""
-    model = BatchNormStack((LSTM(5), GRU(4)), INPUTS, momentum=0.9, batch_major=batch_major, rngs=nnx.Rngs(0))
+    cells = Elman(5, **DRAWN), GRU(4, **DRAWN)
+    model = BatchNormStack(cells, INPUTS, momentum=0.9, batch_major=batch_major, rngs=nnx.Rngs(0))
     real = np.arange(TIME)[:, None] < LENGTHS
     soiled = np.where(real[..., None], xs, np.nan)
     first, second = (
         jax.tree.map(lambda param: param[...], layer.weights, is_leaf=_is_variable) for layer in model.layers
     )
-    one, ys = rnnjax.unroll(LSTM(5), first, xs, lengths=LENGTHS)
+    one, ys = unroll(cells[0], first, xs, lengths=LENGTHS)
     counted = np.asarray(ys)[real]
     mean, variance = counted.mean(0), counted.var(0)
 
     def rest(mean, variance):
-        two, ys_of = rnnjax.unroll(GRU(4), second, (ys - mean) / np.sqrt(variance + 1e-5), lengths=LENGTHS)
+        two, ys_of = unroll(cells[1], second, (ys - mean) / np.sqrt(variance + 1e-5), lengths=LENGTHS)
         return (one, two), ys_of
 
     def run(**options):
         inputs = soiled.swapaxes(0, 1) if batch_major else soiled
-        finals, ys = model(inputs, lengths=LENGTHS, **options)
+        finals, ys = nnx.jit(lambda model: model(inputs, lengths=LENGTHS, **options))(model)
         return finals, ys.swapaxes(0, 1) if batch_major else ys
 
     chex.assert_trees_all_close(run(), rest(mean, variance), rtol=1e-4, atol=1e-5)

@@ -27,10 +27,10 @@ CASES = {
 @pytest.mark.parametrize("name", slow_unless(("top-k, then top-p",), CASES))
 def test_distribution(name):
     sampler, want = CASES[name]
-    got = np.exp(sampler.log_probabilities(jnp.log(P) + 3.0))
+    got = np.exp(jax.jit(sampler.log_probabilities)(jnp.log(P) + 3.0))
     np.testing.assert_allclose(got, want, rtol=1e-5)
     draws = 20_000
-    drawn = sampler.draw(jax.random.key(0), jnp.broadcast_to(jnp.log(P), (draws, 5)))
+    drawn = jax.jit(sampler.draw)(jax.random.key(0), jnp.broadcast_to(jnp.log(P), (draws, 5)))
     counts = np.bincount(drawn, minlength=5)
     assert not counts[want == 0].any()
     expected = draws * want[want > 0]

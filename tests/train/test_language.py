@@ -72,6 +72,23 @@ def test_evaluation_does_not_depend_on_how_it_is_cut(model):
     np.testing.assert_allclose(at_once(text), at_once(tokens[:, None]), rtol=1e-2)
 
 
+def test_sequences_begin_anew_as_often_as_asked(model):
+    """A stretch without a step gives back the carry that it began with; the first one always begins anew."""
+    params, build = language.split(model)
+    loss = jax.jit(language.language_loss(build, 2, restart=0.3))
+    text = jnp.zeros((9, 1000), jnp.int32)
+    carry = jax.tree.map(jnp.ones_like, model.initial_carry(1000))
+    shares = []
+    for first in (0, 2):
+        h = np.asarray(loss(params, carry, text, (jnp.int32(first), jnp.int32(0)), jax.random.key(0))[1].carry.h)
+        anew = (h == 0).all(1)
+        np.testing.assert_array_equal(h[~anew], 1)
+        shares.append(anew.mean())
+    np.testing.assert_allclose(shares, [1, 0.3], atol=0.05)  # 3.5 standard deviations
+    with pytest.raises(ValueError, match=r"restart must be from 0 to 1, got 1.5"):
+        language.language_loss(build, 2, restart=1.5)
+
+
 @pytest.mark.slow
 def test_a_step_is_the_gradient_of_one_stretch_with_the_carry_of_the_last(model):
     """SGD over two stretches, against gradients of losses whose carry is a number."""

@@ -65,13 +65,18 @@ def test_steps_are_those_of_optax():
     theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.05))
     params, opt_state = jnp.zeros(3), theirs.init(jnp.zeros(3))
     losses, norms = [], []
+
+    @jax.jit
+    def step(params, opt_state, item, key):
+        (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, 0, XS, item, key)
+        updates, opt_state = theirs.update(gradient, opt_state)
+        return optax.apply_updates(params, updates), opt_state, value, optax.tree.norm(gradient)
+
     for epoch in range(2):
         for item in plan(epoch).items:
             key = jax.random.fold_in(jax.random.key(0), 8 * epoch + len(losses))
-            (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, 0, XS, item, key)
-            updates, opt_state = theirs.update(gradient, opt_state)
-            params = optax.apply_updates(params, updates)
-            losses, norms = [*losses, value], [*norms, np.linalg.norm(gradient)]
+            params, opt_state, value, norm = step(params, opt_state, item, key)
+            losses, norms = [*losses, value], [*norms, norm]
         entry = progress.history[epoch]
         np.testing.assert_allclose(entry["loss"], np.mean(losses), rtol=1e-5)
         np.testing.assert_allclose(entry["norm_before"], np.mean(norms), rtol=1e-5)
