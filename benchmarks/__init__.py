@@ -7,6 +7,7 @@ BENCHMARKS: Registry[str] = Registry(
     {
         "gradients": "benchmarks.gradients",
         "lags": "benchmarks.lags",
+        "truncation": "benchmarks.truncation",
         "speed": "benchmarks.speed",
         "language": "benchmarks.language",
     },
