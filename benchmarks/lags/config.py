@@ -79,6 +79,10 @@ class Config:
     devices: Int | None = None
     """Devices that the seeds are spread over; by default all, of a CPU one a core."""
 
+    def __post_init__(self) -> None:
+        # JSON has no infinity: records write it as a string, which `float` reads.
+        object.__setattr__(self, "clip", tuple(map(float, self.clip)))
+
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
         for name in ("cells", "tasks", "lags", "optimizers", "clip"):

@@ -97,7 +97,7 @@ def optimizers_and_clipping(records: Sequence[Record], config: Config) -> Figure
     for line, task in zip(panels, config.tasks, strict=True):
         for axes, lag in zip(line, lags, strict=True):
             rows = [
-                [make_row(records, task=task, cell=cell, lag=lag, optimizer=optimizer, max_norm=float(max_norm))
+                [make_row(records, task=task, cell=cell, lag=lag, optimizer=optimizer, max_norm=max_norm)
                  for max_norm in config.clip]
                 for cell, optimizer in kinds
             ]  # fmt: skip

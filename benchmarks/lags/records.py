@@ -33,7 +33,7 @@ def make_records(
         yield {
             "benchmark": "lags",
             **experiment.key,
-            "max_norm": float(learner.max_norm[run]),
+            "max_norm": config.clip[run // config.seeds],
             "seed": int(learner.seed[run]),
             "status": _status(learner, run) if status is None else status,
             "updates": updates,

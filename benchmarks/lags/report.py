@@ -57,11 +57,11 @@ def print_tables(console: Console, records: Sequence[Record], config: Config) ->
 
 def first_arm(config: Config) -> dict[str, str | float]:
     """The optimiser and the threshold that tables and figures against the lag are of."""
-    return {"optimizer": config.optimizers[0], "max_norm": float(config.clip[0])}
+    return {"optimizer": config.optimizers[0], "max_norm": config.clip[0]}
 
 
 def threshold(max_norm: float) -> str:
-    return "not clipped" if float(max_norm) == np.inf else f"clipped to {float(max_norm):g}"
+    return "not clipped" if max_norm == np.inf else f"clipped to {max_norm:g}"
 
 
 def _outcome(row: Row) -> str:
