@@ -142,7 +142,7 @@ class Experiment:
         batch = self.held_out.sample(self.batch_key(learner.seed, HELD_OUT), self.config.test_size)
         outputs = self.outputs(learner.params, batch)
         loss, right = self.held_out.loss(outputs, batch).mean(), self.held_out.correct(outputs, batch).mean()
-        return learner._replace(loss=loss, right=right, solved=right >= self.config.share)
+        return learner._replace(loss=loss, right=right, solved=loss < self.config.success * self.held_out.baseline)
 
     def outputs(self, params: Any, batch: Batch) -> Array:
         return unroll(self.model, params, batch.inputs, lengths=batch.lengths)[1]

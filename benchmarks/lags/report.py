@@ -12,7 +12,7 @@ from benchmarks.lags.records import Row, make_row
 from benchmarks.results import Record
 
 HOW_TO_READ = (
-    "solved/seeds, and the median update of success; else the loss over the trivial predictor's (1: nothing learned); "
+    "succeeded/seeds, and the median update of success; else the loss over the trivial predictor's (1: nothing learned); "
     "half-life: of the gradient at initialisation, in steps, at the largest lag"
 )
 

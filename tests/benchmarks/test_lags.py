@@ -70,10 +70,10 @@ def test_run_and_resume(tmp_path, capsys):
 
 def test_training_is_plain_training():
     """The same loss as a Python loop of optax over the same batches; a run that answers enough stops."""
-    config = Config(seeds=2, updates=3, every=3, batch_size=4, hidden_size=3, clip=(math.inf,), share=0.05)
+    config = Config(seeds=2, updates=3, every=3, batch_size=4, hidden_size=3, clip=(math.inf,), success=0.9)
     experiment = Experiment(config, "rnn", "adding-arjovsky", 10, "adam")
     *_, result = experiment.run(experiment.compile())
-    assert result.learner.solved.tolist() == (result.learner.right >= 0.05).tolist()
+    assert result.learner.solved.tolist() == (result.learner.loss < 0.9 / 6).tolist()
 
     task, seed = experiment.task, 1
     params = jax.tree.map(lambda leaf: leaf[seed], experiment.learner().params)
@@ -152,10 +152,10 @@ def test_cells_and_splits():
     [
         (["--cells", "lstn"], "--cells: unknown cell 'lstn': did you mean 'lstm'"),
         (["--cells", "rnn-chrono"], "--cells: rnn has no gate bias that chrono could draw"),
-        (["--lags", "5"], "--lags: length of TemporalOrder6a must be at least 10, got 5"),
+        (["--lags", "5"], "--lags: length of TemporalOrder6a must be an integer of at least 10, got 5"),
         (["--clip", "1", "0"], "--clip must be positive numbers, or inf for none, got 0.0"),
         (["--optimizers", "adam", "adam"], "--optimizers: adam adam has a value twice"),
-        (["--share", "0"], "--share must be above 0 and at most 1, got 0.0"),
+        (["--success", "1"], "--success must be at least 0 and below 1, got 1.0"),
         (["--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
         (["--updates", "1.5"], "1.5"),
     ],

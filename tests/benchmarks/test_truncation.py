@@ -34,7 +34,7 @@ def test_run_and_resume(tmp_path):
 def test_bad_input(tmp_path, capsys):
     for options, message in (
         (["--k2", "0"], "--k2 must be at least 1, got 0"),
-        (["--lags", "1"], "--lags: length of AddingArjovsky must be at least 2, got 1"),
+        (["--lags", "1"], "--lags: length of AddingArjovsky must be an integer of at least 2, got 1"),
     ):
         assert main(["truncation", *options, "--out", str(tmp_path)]) == 2
         assert message in capsys.readouterr().err
