@@ -71,7 +71,7 @@ class Config:
     learning_rate: float | None = None
     """Learning rate of every optimiser; by default sgd 0.1, momentum 0.01, rmsprop and adam 0.003."""
     success: float = 0.1
-    """A run has succeeded when its held-out loss is below this share of the trivial predictor's; 0: it never has."""
+    """A run has succeeded when its held-out loss is below this multiple of the trivial predictor's; 0: it never has."""
     test_size: Int = 200
     """Held-out sequences."""
     data_seed: Int = 0
@@ -97,8 +97,8 @@ class Config:
                 raise UsageError(f"--clip must be positive numbers, or inf for none, got {max_norm}")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UsageError(f"--learning-rate must be a positive number, got {self.learning_rate}")
-        if not 0 <= self.success < 1:
-            raise UsageError(f"--success must be at least 0 and below 1, got {self.success}")
+        if not 0 <= self.success < math.inf:
+            raise UsageError(f"--success must be a number of at least 0, got {self.success}")
         check_known("--tasks", self.tasks, TASKS)
         check_known("--optimizers", self.optimizers, OPTIMIZERS)
         check_known("--cells", [cell.removesuffix(CHRONO) for cell in self.cells], CELLS)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.figures import COLOURS, in_style, save
 from benchmarks.lags.config import Config
-from benchmarks.lags.records import Row, longest_lag, make_row, rank_correlation
+from benchmarks.lags.records import Row, half_life, longest_lag, make_row, rank_correlation
 from benchmarks.lags.report import first_arm, threshold
 from benchmarks.results import Record
 
@@ -50,12 +51,14 @@ def success_against_lag(records: Sequence[Record], config: Config) -> Figure:
     figure = Figure(figsize=(1.2 + 3.8 * len(config.tasks), 6.4))
     panels = figure.subplots(2, len(config.tasks), sharex=True, sharey="row", squeeze=False)
     for column, task in zip(panels.T, config.tasks, strict=True):
-        for (colour, marker), cell in zip(_styles(), config.cells, strict=False):
+        for index, ((colour, marker), cell) in enumerate(zip(_styles(), config.cells, strict=False)):
+            beside = 1.03 ** (index - (len(config.cells) - 1) / 2)  # where several have the same value, all show
             rows = [make_row(records, task=task, cell=cell, lag=lag, **first_arm(config)) for lag in lags]
             style = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.4, "label": cell}
-            column[0].plot(lags, [row.success for row in rows], **style)
+            places = [beside * lag for lag in lags]
+            column[0].plot(places, [row.success for row in rows], **style)
             updates = [np.median(row.updates) if row.solved else math.nan for row in rows]
-            column[1].plot(lags, updates, **style)
+            column[1].plot(places, updates, **style)
         column[0].set(title=task, xscale="log", ylim=(-0.05, 1.05))
         column[1].set(xlabel="lag (steps)", ylim=(0, 1.05 * config.updates))
         column[1].set_xticks(lags, [str(lag) for lag in lags], minor=False)
@@ -67,14 +70,21 @@ def success_against_lag(records: Sequence[Record], config: Config) -> Figure:
 
 
 def half_life_and_lag(records: Sequence[Record], config: Config) -> Figure:
-    """The longest lag that is learned against the gradient's half-life at initialisation, one point a cell."""
-    lags = sorted(config.lags)
-    places = [0, *lags]
+    """The longest lag that is learned against the gradient's half-life at initialisation, one point a cell.
+
+    Of a task, lags that were not run with every cell are left out.
+    """
+    places = [0, *sorted(config.lags)]
+    wanted = first_arm(config)
     figure = Figure(figsize=(1.2 + 3.8 * len(config.tasks), 4.2))
-    panels = figure.subplots(1, len(config.tasks), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(config.tasks), sharex=True, sharey=True, squeeze=False)[0]
     for axes, task in zip(panels, config.tasks, strict=True):
-        wanted = first_arm(config)
-        lives = [make_row(records, task=task, cell=cell, lag=lags[-1], **wanted).half_life for cell in config.cells]
+        lags = [
+            lag
+            for lag in config.lags
+            if all(make_row(records, task=task, cell=cell, lag=lag, **wanted).runs for cell in config.cells)
+        ]
+        lives = [half_life(records, lags, task=task, cell=cell, **wanted) for cell in config.cells]
         learned = [places.index(longest_lag(records, lags, task=task, cell=cell, **wanted)) for cell in config.cells]
         longest = max([life for life in lives if math.isfinite(life)], default=1.0)
         for (colour, marker), cell, life, place in zip(_styles(), config.cells, lives, learned, strict=False):
@@ -82,8 +92,9 @@ def half_life_and_lag(records: Sequence[Record], config: Config) -> Figure:
             axes.plot(min(life, 3 * longest), place, marker, color=colour, markersize=8, label=cell, alpha=0.85)
         correlation = rank_correlation(lives, learned)
         found = "all equal" if math.isnan(correlation) else f"rank correlation {correlation:.2f}"
-        axes.set(title=f"{task}: {found}", xlabel=f"half-life at initialisation, lag {lags[-1]} (steps)", xscale="log")
-        axes.set_yticks(range(len(places)), ["none", *map(str, lags)])
+        axes.set(title=f"{task}: {found}", xlabel="half-life at initialisation (steps)", xscale="log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_yticks(range(len(places)), ["none", *map(str, places[1:])])
     panels[0].set_ylabel("longest lag learned by half of the seeds")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(config.cells))
     return figure
@@ -118,13 +129,14 @@ FIGURES: dict[str, Callable[[Sequence[Record], Config], Figure]] = {
 def _heat_map(axes: Axes, rows: Sequence[Sequence[Row]], names: Sequence[str], labels: Sequence[str]) -> None:
     success = np.array([[row.success for row in line] for line in rows])
     axes.imshow(success, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.set_facecolor("lightgrey")  # not run, or failed
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     for (line, column), share in np.ndenumerate(success):
         row = rows[line][column]
-        text = "failed" if row.failure else f"{share:.0%}" + (f" +{row.diverged / row.runs:.0%}" * (row.diverged > 0))
-        colour = "black" if share > 0.5 else "white"
+        text = row.failure or f"{share:.0%}" + (f" +{row.diverged / row.runs:.0%}" if row.diverged else "")
+        colour = "white" if share <= 0.5 else "black"
         axes.text(column, line, text, ha="center", va="center", color=colour, fontsize=8)
 
 

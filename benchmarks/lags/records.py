@@ -5,6 +5,7 @@ shown is made from records.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from rnnjax import flow
 
 TRAINED = ("solved", "budget", "diverged")
 """The statuses of a run that was trained: to its success, to the last update, to a number that is not finite."""
+NOT_RUN = "not run"
 
 
 def make_records(
@@ -84,16 +86,18 @@ class Row:
     right: float
     """Share of the held-out sequences that are answered right at the end, the median."""
     failure: str | None
-    """Why there are no numbers, if the experiment failed."""
+    """Why there are no numbers, if the experiment failed or was not run."""
 
     @property
     def success(self) -> float:
-        return self.solved / self.runs
+        return self.solved / self.runs if self.failure is None else math.nan
 
 
 def make_row(records: Sequence[Record], **wanted: Any) -> Row:
     """The row of the runs with these values."""
     mine = [record for record in records if all(_same(record[name], value) for name, value in wanted.items())]
+    if not mine:
+        return Row(0, 0, 0, (), math.nan, math.nan, math.nan, math.nan, NOT_RUN)
     statuses = [record["status"] for record in mine]
 
     def values(name: str) -> np.ndarray:
@@ -120,6 +124,12 @@ def _same(recorded: Any, value: Any) -> bool:
 def longest_lag(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> int:
     """The longest lag that at least half of the seeds learned; 0 if there is none."""
     return max((lag for lag in lags if make_row(records, lag=lag, **wanted).success >= 0.5), default=0)
+
+
+def half_life(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> float:
+    """The gradient's half-life at initialisation, at the longest lag that was run; NaN if none was."""
+    rows = [make_row(records, lag=lag, **wanted) for lag in sorted(lags)]
+    return next((row.half_life for row in reversed(rows) if row.failure is None), math.nan)
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

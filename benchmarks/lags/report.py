@@ -1,5 +1,6 @@
 """The tables: which lags are learned, and what optimisers and clipping have to do with it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lags.config import Config
-from benchmarks.lags.records import Row, make_row
+from benchmarks.lags.records import Row, half_life, make_row
 from benchmarks.results import Record
 
 HOW_TO_READ = (
-    "succeeded/seeds, and the median update of success; else the loss over the trivial predictor's (1: nothing learned); "
-    "half-life: of the gradient at initialisation, in steps, at the largest lag"
+    "succeeded/seeds, and the median update of success; else the loss over the trivial predictor's (1: nothing "
+    "learned); half-life: of the gradient at initialisation, in steps, at the largest lag; clipped: share of updates"
 )
 
 
@@ -25,8 +26,9 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
         for cell in config.cells:
             found = [make_row(records, task=task, cell=cell, lag=lag, **first_arm(config)) for lag in lags]
             texts = (_outcome(row) for row in found)
-            half_life, clipped = found[-1].half_life, np.mean([row.clipped for row in found])
-            rows.append((task, cell, f"{half_life:.1f}", *texts, f"{clipped:.0%}"))
+            life = half_life(records, lags, task=task, cell=cell, **first_arm(config))
+            clipped = np.mean([row.clipped for row in found if row.failure is None] or [math.nan])
+            rows.append((task, cell, f"{life:.1f}", *texts, f"{clipped:.0%}"))
     return rows
 
 

@@ -40,7 +40,7 @@ def test_run_and_resume(tmp_path, capsys):
     folder = results_in(tmp_path)
     figures = {f"{name}.{kind}" for name in ("phase", "success", "half_life", "arms") for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == {"records.jsonl", "config.json", "environment.json"} | figures
-    assert "Lags that are learned" in capsys.readouterr().out
+    assert "Lags that are learned: sgd 1e+10, clipped to 1e-12" in " ".join(capsys.readouterr().out.split())
     records = read(folder)
     assert [(record["max_norm"], record["seed"]) for record in records] == [
         (1e-12, 0),
@@ -69,11 +69,12 @@ def test_run_and_resume(tmp_path, capsys):
 
 
 def test_training_is_plain_training():
-    """The same loss as a Python loop of optax over the same batches; a run that answers enough stops."""
-    config = Config(seeds=2, updates=3, every=3, batch_size=4, hidden_size=3, clip=(math.inf,), success=0.9)
+    """The same loss as a Python loop of optax over the same batches; a run that has succeeded stops."""
+    config = Config(seeds=2, updates=6, every=3, batch_size=4, hidden_size=3, clip=(math.inf,), success=100)
     experiment = Experiment(config, "rnn", "adding-arjovsky", 10, "adam")
     *_, result = experiment.run(experiment.compile())
-    assert result.learner.solved.tolist() == (result.learner.loss < 0.9 / 6).tolist()
+    assert result.learner.solved.all()
+    assert result.learner.updates.tolist() == [3, 3]
 
     task, seed = experiment.task, 1
     params = jax.tree.map(lambda leaf: leaf[seed], experiment.learner().params)
@@ -81,11 +82,11 @@ def test_training_is_plain_training():
     @jax.jit
     @jax.value_and_grad
     def loss(params, batch):
-        carry, total = np.zeros((batch.inputs.shape[1], 3), np.float32), 0
+        h = np.zeros((batch.inputs.shape[1], 3), np.float32)
         for x in batch.inputs:
-            carry = jax.numpy.tanh(x @ params.cell.w_x + carry @ params.cell.w_h + params.cell.b)
-        total = carry @ params.w + params.b
-        return ((total[:, 0] - batch.targets[-1, :, 0]) ** 2).mean()
+            h = jax.numpy.tanh(x @ params.cell.w_x + h @ params.cell.w_h + params.cell.b)
+        outputs = h @ params.w + params.b
+        return ((outputs - batch.targets[-1]) ** 2).mean()
 
     adam = optax.adam(0.003)
     state = adam.init(params)
@@ -95,7 +96,7 @@ def test_training_is_plain_training():
         changes, state = adam.update(gradient, state)
         params = optax.apply_updates(params, changes)
     want, _ = loss(params, sample(experiment.batch_key(seed, HELD_OUT), config.test_size))
-    np.testing.assert_allclose(result.learner.loss[seed], want, rtol=1e-5)
+    np.testing.assert_allclose(result.learner.loss[seed], want, rtol=1e-4)
 
 
 def record(status, updates=100, **others):
@@ -127,6 +128,9 @@ def test_tables():
     wanted = {"cell": "rnn", "max_norm": 1.0}
     assert lag_records.longest_lag(records, (10, 30), **wanted) == 10
     assert lag_records.longest_lag(records, (30,), **wanted) == 0
+    # What an interrupted run has not come to is said to be missing.
+    row = table_rows(records, Config(cells=("rnn", "gru"), tasks=("adding-arjovsky",), lags=(10,)))[2]
+    assert row == ("adding-arjovsky", "gru", "nan", "not run", "nan%")
 
 
 @pytest.mark.parametrize("y", [[1, 3, 2, 5, 4], [0, 0, 1, 1, 2]], ids=["distinct", "ties"])
@@ -155,7 +159,7 @@ def test_cells_and_splits():
         (["--lags", "5"], "--lags: length of TemporalOrder6a must be an integer of at least 10, got 5"),
         (["--clip", "1", "0"], "--clip must be positive numbers, or inf for none, got 0.0"),
         (["--optimizers", "adam", "adam"], "--optimizers: adam adam has a value twice"),
-        (["--success", "1"], "--success must be at least 0 and below 1, got 1.0"),
+        (["--success", "-1"], "--success must be a number of at least 0, got -1.0"),
         (["--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
         (["--updates", "1.5"], "1.5"),
     ],
