@@ -1,5 +1,6 @@
 """The command line of the benchmark of long time lags."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,20 +86,17 @@ def train(console: Console, config: Config, results: Results, here: dict[str, An
     if records:
         results.keep(record for record in records if {name: record[name] for name in experiments[0].key} in keys)
     todo = [experiment for experiment in experiments if experiment not in done]
-    work = config.updates
     with (
         progress_bar(console) as progress,
         # While one experiment runs, the next ones compile.
         ThreadPoolExecutor(1) as compiler,
     ):
-        bar = progress.add_task(
-            "", total=sum(each.lag * work for each in experiments), completed=sum(each.lag * work for each in done)
-        )
+        bar = progress.add_task("", total=_work(experiments), completed=_work(done))
         programs = [compiler.submit(experiment.compile) for experiment in todo]
         try:
             for experiment, compiled in zip(todo, programs, strict=True):
                 finished = progress.tasks[bar].completed
-                description = f"{experiment.cell_name}, {experiment.task_name}, lag {experiment.lag}"
+                description = ", ".join(map(str, experiment.key.values()))
                 progress.update(bar, description=description)
                 try:
                     for event in experiment.run(compiled.result()):
@@ -110,6 +108,11 @@ def train(console: Console, config: Config, results: Results, here: dict[str, An
                     status = failure(error)
                     console.print(f"{description}: {status}", style="red")
                     results.append(make_records(experiment, experiment.failed(), here, status))
-                progress.update(bar, completed=finished + experiment.lag * work)
+                progress.update(bar, completed=finished + _work([experiment]))
         finally:
             compiler.shutdown(wait=False, cancel_futures=True)
+
+
+def _work(experiments: Sequence[Experiment]) -> int:
+    """How long experiments take at most: in steps of one sequence."""
+    return sum(experiment.lag * experiment.config.updates for experiment in experiments)

@@ -47,7 +47,7 @@ class Learner(NamedTuple):
     """Share of the held-out sequences that were answered right, at the last test."""
     solved: Bool[Array, ""]
     diverged: Bool[Array, ""]
-    """Whether the loss or the gradient of the update after the last one was no finite number."""
+    """Whether the loss or the gradient after the last update was no finite number."""
 
     @property
     def running(self) -> Any:
@@ -85,7 +85,7 @@ class Experiment:
     @property
     def key(self) -> dict[str, Any]:
         """What tells it from the others, as records have it."""
-        return {"task": self.task_name, "cell": self.cell_name, "lag": self.lag, "optimizer": self.optimizer_name}
+        return {"cell": self.cell_name, "task": self.task_name, "lag": self.lag, "optimizer": self.optimizer_name}
 
     @property
     def runs(self) -> int:
@@ -141,8 +141,13 @@ class Experiment:
     def test(self, learner: Learner) -> Learner:
         batch = self.held_out.sample(self.batch_key(learner.seed, HELD_OUT), self.config.test_size)
         outputs = self.outputs(learner.params, batch)
-        loss, right = self.held_out.loss(outputs, batch).mean(), self.held_out.correct(outputs, batch).mean()
-        return learner._replace(loss=loss, right=right, solved=loss < self.config.success * self.held_out.baseline)
+        loss = self.held_out.loss(outputs, batch).mean()
+        return learner._replace(
+            loss=loss,
+            right=self.held_out.correct(outputs, batch).mean(),
+            solved=loss < self.config.success * self.held_out.baseline,
+            diverged=~jnp.isfinite(loss),
+        )
 
     def outputs(self, params: Any, batch: Batch) -> Array:
         return unroll(self.model, params, batch.inputs, lengths=batch.lengths)[1]

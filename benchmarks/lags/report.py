@@ -28,7 +28,7 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
             texts = (_outcome(row) for row in found)
             life = half_life(records, lags, task=task, cell=cell, **first_arm(config))
             clipped = np.mean([row.clipped for row in found if row.failure is None] or [math.nan])
-            rows.append((task, cell, f"{life:.1f}", *texts, f"{clipped:.0%}"))
+            rows.append((task, cell, _number(life, ".1f"), *texts, _number(clipped, ".0%")))
     return rows
 
 
@@ -64,6 +64,10 @@ def first_arm(config: Config) -> dict[str, str | float]:
 
 def threshold(max_norm: float) -> str:
     return "not clipped" if max_norm == np.inf else f"clipped to {max_norm:g}"
+
+
+def _number(value: float, digits: str) -> str:
+    return "" if math.isnan(value) else f"{value:{digits}}"
 
 
 def _outcome(row: Row) -> str:
