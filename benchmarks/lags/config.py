@@ -60,7 +60,7 @@ class Config:
     """Global norms that gradients are clipped to; inf does not clip."""
     seeds: Int = 8
     """Number of seeds: each draws its own weights and its own data."""
-    updates: Int = 1000
+    updates: Int = 600
     """Updates at most; a seed stops when it has succeeded, or when its loss or gradient is no longer finite."""
     every: Int = 50
     """Updates between two tests."""
