@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from benchmarks.figures import COLOURS, in_style, save
 from benchmarks.lags.config import Config
 from benchmarks.lags.records import Row, half_life, longest_lag, make_row, rank_correlation
-from benchmarks.lags.report import first_arm, threshold
+from benchmarks.lags.report import first_arm
 from benchmarks.results import Record
 
 MARKERS = "os^Dvp*X"
@@ -112,8 +112,7 @@ def optimizers_and_clipping(records: Sequence[Record], config: Config) -> Figure
                  for max_norm in config.clip]
                 for cell, optimizer in kinds
             ]  # fmt: skip
-            labels = [threshold(max_norm).replace("clipped to ", "") for max_norm in config.clip]
-            _heat_map(axes, rows, [" ".join(kind) for kind in kinds], labels)
+            _heat_map(axes, rows, [" ".join(kind) for kind in kinds], [f"{max_norm:g}" for max_norm in config.clip])
             axes.set(title=f"{task}, lag {lag}", xlabel="clipped to")
     figure.colorbar(panels[0, 0].images[0], ax=panels, label="share of seeds that succeed (+ share that diverges)")
     return figure
