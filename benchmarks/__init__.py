@@ -4,6 +4,12 @@ from rnnjax.registry import Registry
 
 BENCHMARKS: Registry[str] = Registry(
     "benchmark",
-    {"gradients": "benchmarks.gradients", "speed": "benchmarks.speed", "language": "benchmarks.language"},
+    {
+        "gradients": "benchmarks.gradients",
+        "lags": "benchmarks.lags",
+        "truncation": "benchmarks.truncation",
+        "speed": "benchmarks.speed",
+        "language": "benchmarks.language",
+    },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

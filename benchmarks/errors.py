@@ -11,3 +11,10 @@ class BenchmarkError(Exception):
 
 class Interrupted(Exception):
     """The user stopped a benchmark: the message says how to resume, and the command line exits with code 130."""
+
+
+def failure(error: Exception) -> str:
+    """The status of an experiment that an error of the device or of memory ended."""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "out of memory"
+    return "failed: " + " ".join(str(error).split())[:200]

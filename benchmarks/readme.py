@@ -13,6 +13,8 @@ from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
 from benchmarks.language import compare as language_compare
 from benchmarks.language import records as language_records
+from benchmarks.lags import report as lags_report
+from benchmarks.lags.config import Config as LagsConfig
 from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
@@ -59,6 +61,18 @@ def language_comparison(path: str) -> Sequence[Sequence[str]]:
     return [("model", "PyTorch (tokens/s)", "rnnjax (tokens/s)", "ratio"), *rows]
 
 
+def lags(path: str) -> Sequence[Sequence[str]]:
+    """The table of a run of the benchmark of long time lags: what was learned, against the lag."""
+    records = read_records(README.parent / path)
+    return lags_report.table_rows(records, LagsConfig(**records[0]["config"]))
+
+
+def arms(path: str, lag: str) -> Sequence[Sequence[str]]:
+    """The same by optimiser and threshold of clipping, at one lag."""
+    records = read_records(README.parent / path)
+    return lags_report.arm_rows(records, LagsConfig(**records[0]["config"]), int(lag))
+
+
 def cells() -> Sequence[Sequence[str]]:
     """One row a class: its registered names, and what its docstring says."""
     names: dict[type, list[str]] = {}
@@ -84,6 +98,8 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "profile": profile,
     "language": language,
     "language-comparison": language_comparison,
+    "lags": lags,
+    "arms": arms,
     "cells": cells,
     "compositions": compositions,
 }

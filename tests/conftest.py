@@ -11,7 +11,8 @@ os.environ.setdefault("PJRT_NPROC", "8")
 import jax
 import pytest
 
-collect_ignore = ["interop/record.py"]  # no tests, and doctest would import it, which takes PyTorch and Keras
+# No tests, and doctest would import them, which takes PyTorch and Keras, and braintrace.
+collect_ignore = ["interop/record.py", "learn/record_braintrace.py"]
 
 jax.config.update("jax_num_cpu_devices", 2)  # for what is spread over devices; all else runs on the first
 jax.devices()  # started here, before a command does it with another number

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import environment
 from benchmarks.devices import use_devices
-from benchmarks.errors import UsageError
+from benchmarks.errors import UsageError, failure
 from benchmarks.gradients import compare as comparison
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.experiment import Experiment
@@ -104,7 +104,7 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
                         else:
                             records += make_records(experiment, event, here)
                 except (jax.errors.JaxRuntimeError, MemoryError) as error:
-                    status = _failure(error)
+                    status = failure(error)
                     console.print(f"{experiment.cell_name}, lag {experiment.lag}: {status}", style="red")
                     records = [
                         r for phase in experiment.failed() for r in make_records(experiment, phase, here, status)
@@ -112,13 +112,6 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
                 results.append(records)
         finally:
             compiler.shutdown(wait=False, cancel_futures=True)
-
-
-def _failure(error: Exception) -> str:
-    """The status of an experiment that an error ended."""
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return "out of memory"
-    return "failed: " + " ".join(str(error).split())[:200]
 
 
 def _work(experiment: Experiment) -> int:

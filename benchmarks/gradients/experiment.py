@@ -103,17 +103,8 @@ class Experiment:
         """The norms of the gradient of the last step's loss, on the first of some batches."""
         params, batches = inputs
         batch = jax.tree.map(lambda leaf: leaf[0], batches)
-        # The error at the end alone: where every step has a target, that of a step itself would hide what comes back.
-        is_last = jnp.arange(self.task.max_length)[:, None] == batch.lengths - 1
-        batch = batch._replace(weights=jnp.where(is_last, batch.weights, 0))
-
-        def loss(carry: Any, ys: Array) -> Array:
-            return self.task.loss(self.model.read(params, ys), batch)
-
-        norms = flow.gradient_norms(self.model.cell, params.cell, batch.inputs, loss, lengths=batch.lengths)
-        lags = jnp.arange(self.lag + 1)
-        curves = jax.tree.map(lambda leaf: flow.log_mean(flow.by_lag(leaf, batch.lengths, lags)), norms.per_example)
-        whole = 0.5 * jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(curves)), axis=0)
+        curves = curves_of_end(self.model, self.task, params, batch)
+        lags, whole = jnp.arange(self.lag + 1), whole_carry(curves)
         return Curves(
             jax.tree.map(lambda curve: curve[self.curve_lags], curves),
             flow.decay_rate(lags, whole),
@@ -194,6 +185,27 @@ class Experiment:
         yield Phase("initial", curves, None)
         for name in ("clipped", "unclipped"):
             yield Phase(name, curves, History(*(np.full((seeds, steps), np.nan) for _ in History._fields)))
+
+
+def curves_of_end(model: Readout, task: Task, params: Any, batch: Batch) -> Any:
+    """ln ||dL/dcarry|| against the lags 0 ... length, L the error at the end alone: for each component of the carry.
+
+    Where every step has a target, the error of a step itself would hide what comes back to it.
+    """
+    is_last = jnp.arange(task.max_length)[:, None] == batch.lengths - 1
+    batch = batch._replace(weights=jnp.where(is_last, batch.weights, 0))
+
+    def loss(carry: Any, ys: Array) -> Array:
+        return task.loss(model.read(params, ys), batch)
+
+    norms = flow.gradient_norms(model.cell, params.cell, batch.inputs, loss, lengths=batch.lengths)
+    lags = jnp.arange(task.length + 1)
+    return jax.tree.map(lambda leaf: flow.log_mean(flow.by_lag(leaf, batch.lengths, lags)), norms.per_example)
+
+
+def whole_carry(curves: Any) -> Float[Array, "lags"]:
+    """The curve of the norm of the whole carry, from those of its components."""
+    return 0.5 * jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(curves)), axis=0)
 
 
 # Drawing is compiled once for all cells of a lag, or all lags of a cell. It goes over seeds and steps in loops: the

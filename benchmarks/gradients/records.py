@@ -42,9 +42,9 @@ def make_records(
         if history is not None:
             before, after = history.norm_before[seed], history.norm_after[seed]
             training = {
-                "loss": _digits(history.loss[seed]),
-                "norm_before": _digits(before),
-                "norm_after": _digits(after),
+                "loss": digits(history.loss[seed]),
+                "norm_before": digits(before),
+                "norm_after": digits(after),
                 "clipped_share": float(np.mean(after < before)),
             }
         rate, ratio = float(curves.decay_rate[seed]), float(curves.log_norm_ratio[seed]) * log10
@@ -56,10 +56,10 @@ def make_records(
             "seed": seed,
             "status": _status(curves, history, seed) if status is None else status,
             "curve_lags": experiment.curve_lags.tolist(),
-            "log10_norm": {name: _digits(curve[seed] * log10) for name, curve in components.items()},
-            "decay_rate": _digits(rate),
-            "half_life": _digits(float(flow.half_life(jnp.asarray(rate)))),
-            "log10_norm_ratio": _digits(ratio),
+            "log10_norm": {name: digits(curve[seed] * log10) for name, curve in components.items()},
+            "decay_rate": digits(rate),
+            "half_life": digits(float(flow.half_life(jnp.asarray(rate)))),
+            "log10_norm_ratio": digits(ratio),
             "training": training,
             "config": dataclasses.asdict(experiment.config),
             "environment": environment,
@@ -72,10 +72,10 @@ def _status(curves: Any, history: Any, seed: int) -> str:
     return "ok" if finite and known else "diverged"
 
 
-def _digits(values: Any) -> Any:
+def digits(values: Any) -> Any:
     """Numbers as JSON holds them, to 5 significant digits."""
     if np.ndim(values):
-        return [_digits(value) for value in values.tolist()]
+        return [digits(value) for value in values.tolist()]
     return float(f"{float(values):.5g}")
 
 

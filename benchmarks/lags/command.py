@@ -1,0 +1,118 @@
+"""The command line of the benchmark of long time lags."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+from cyclopts import Parameter
+from rich.console import Console
+
+from benchmarks import environment
+from benchmarks.devices import use_devices
+from benchmarks.errors import failure
+from benchmarks.lags.config import FULL, MNIST, MNIST_FULL, Config
+from benchmarks.lags.experiment import Experiment
+from benchmarks.lags.figures import draw_all
+from benchmarks.lags.records import is_done, make_records
+from benchmarks.lags.report import print_tables
+from benchmarks.results import Results
+from benchmarks.run import open_results, progress_bar, saved_settings
+
+
+def defaults(resume: Path | None = None, full: bool = False, mnist: bool = False, **others: Any) -> dict[str, Any]:
+    """What options that were not given stand for: the settings of the resumed run, or of a recipe."""
+    if resume is not None:
+        return saved_settings(resume, Config)
+    if mnist:
+        return MNIST_FULL if full else MNIST
+    return FULL if full else {}
+
+
+def command(
+    *,
+    config: Annotated[Config, Parameter(name="*")] = Config(),
+    out: Path = Path("results"),
+    full: bool = False,
+    mnist: bool = False,
+    resume: Path | None = None,
+) -> None:
+    """Train recurrent cells on long time lags with the same budget, and see which lags they learn.
+
+    For every task, cell, lag, optimiser, threshold of clipping and seed: whether and when the run succeeded, how often
+    clipping engaged, and the half-life of the gradient at initialisation. Prints tables and writes records.jsonl,
+    config.json, environment.json and figures (PNG and SVG) to OUT/lags/TIME/.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    out
+        Folder that the results folder is made in.
+    full
+        Lags up to 1000, 64 units and 20,000 updates, for an accelerator.
+    mnist
+        Sequential and permuted MNIST by an LSTM of 100 units: 1000 updates on few digits; with --full 120,000 updates
+        on the full set, from the folder that RNNJAX_DATA names.
+    resume
+        Results folder of an interrupted run to go on with; its settings are taken over.
+    """
+    console = Console()
+    config.check()
+    use_devices(config.devices)
+    here = environment.describe()
+    with open_results(console, "lags", config, here, out, resume) as results:
+        train(console, config, results, here)
+        records = results.read()
+        with console.status("Drawing figures"):
+            figures = draw_all(records, config, results.folder)
+    print_tables(console, records, config)
+    console.print(f"Figures: {' '.join(map(str, figures.values()))}", soft_wrap=True, highlight=False)
+
+
+def train(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:
+    """Runs what the results folder does not hold yet, and adds the records of each experiment as it is done."""
+    experiments = [
+        Experiment(config, cell, task, lag, optimizer)
+        for lag in sorted(config.lags)
+        for task in config.tasks
+        for cell in config.cells
+        for optimizer in config.optimizers
+    ]
+    records = results.read()
+    done = [experiment for experiment in experiments if is_done(records, experiment)]
+    keys = [experiment.key for experiment in done]
+    if records:
+        results.keep(record for record in records if {name: record[name] for name in experiments[0].key} in keys)
+    todo = [experiment for experiment in experiments if experiment not in done]
+    with (
+        progress_bar(console) as progress,
+        # While one experiment runs, the next ones compile.
+        ThreadPoolExecutor(1) as compiler,
+    ):
+        bar = progress.add_task("", total=_work(experiments), completed=_work(done))
+        programs = [compiler.submit(experiment.compile) for experiment in todo]
+        try:
+            for experiment, compiled in zip(todo, programs, strict=True):
+                finished = progress.tasks[bar].completed
+                description = ", ".join(map(str, experiment.key.values()))
+                progress.update(bar, description=description)
+                try:
+                    for event in experiment.run(compiled.result()):
+                        if isinstance(event, int):
+                            progress.update(bar, completed=finished + experiment.lag * event)
+                        else:
+                            results.append(make_records(experiment, event, here))
+                except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                    status = failure(error)
+                    console.print(f"{description}: {status}", style="red")
+                    results.append(make_records(experiment, experiment.failed(), here, status))
+                progress.update(bar, completed=finished + _work([experiment]))
+        finally:
+            compiler.shutdown(wait=False, cancel_futures=True)
+
+
+def _work(experiments: Sequence[Experiment]) -> int:
+    """How long experiments take at most: in steps of one sequence."""
+    return sum(experiment.lag * experiment.config.updates for experiment in experiments)

@@ -1,0 +1,139 @@
+"""From training to records, and from records to what tables and figures show.
+
+A record is one run: one seed of a cell on a task at a lag, with an optimiser and a threshold of clipping. Everything
+shown is made from records.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.gradients.records import digits, pick
+from benchmarks.lags.experiment import Experiment, Learner, Result
+from benchmarks.results import Record
+from rnnjax import flow
+
+TRAINED = ("solved", "budget", "diverged")
+"""The statuses of a run that was trained: to its success, to the last update, to a number that is not finite."""
+NOT_RUN = "not run"
+
+
+def make_records(
+    experiment: Experiment, result: Result, environment: Record, status: str | None = None
+) -> Iterator[Record]:
+    """One record a run; `status` is that of an experiment that failed."""
+    config = experiment.config
+    half_lives = flow.half_life(jnp.asarray(result.decay_rate))
+    learner = result.learner
+    for run in range(experiment.runs):
+        updates = int(learner.updates[run])
+        yield {
+            "benchmark": "lags",
+            **experiment.key,
+            "max_norm": config.clip[run // config.seeds],
+            "seed": int(learner.seed[run]),
+            "status": _status(learner, run) if status is None else status,
+            "updates": updates,
+            "loss": digits(learner.loss[run]),
+            "right": digits(learner.right[run]),
+            "baseline": digits(experiment.held_out.baseline),
+            "clipped_share": digits(learner.clipped[run] / max(updates, 1)),
+            "half_life": digits(half_lives[run]),
+            "tests": _tests(result.tests, run),
+            "config": dataclasses.asdict(config),
+            "environment": environment,
+        }
+
+
+def _status(learner: Learner, run: int) -> str:
+    return "solved" if learner.solved[run] else "diverged" if learner.diverged[run] else "budget"
+
+
+def _tests(tests: Sequence[Learner], run: int) -> dict[str, list[Any]]:
+    """The tests of a run, up to the one that it ended with."""
+    last = next((index for index, test in enumerate(tests) if not test.running[run]), len(tests) - 1)
+    mine = tests[: last + 1]
+    names = ("updates", "loss", "right", "clipped")
+    return {name: digits(np.array([getattr(test, name)[run] for test in mine])) for name in names}
+
+
+def is_done(records: Sequence[Record], experiment: Experiment) -> bool:
+    """Whether all records of an experiment are there; one that failed is tried again."""
+    mine = pick(records, **experiment.key)
+    return len(mine) == experiment.runs and all(record["status"] in TRAINED for record in mine)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the runs of all seeds came to."""
+
+    runs: int
+    solved: int
+    diverged: int
+    updates: Sequence[int]
+    """To success, of the runs that were solved."""
+    clipped: float
+    """Share of the updates at which clipping engaged, the mean over runs."""
+    half_life: float
+    """Of the gradient at initialisation, in steps, the median."""
+    loss: float
+    """Of the held-out sequences at the end, over that of the trivial predictor; the median."""
+    right: float
+    """Share of the held-out sequences that are answered right at the end, the median."""
+    failure: str | None
+    """Why there are no numbers, if the experiment failed or was not run."""
+
+    @property
+    def success(self) -> float:
+        return self.solved / self.runs if self.failure is None else math.nan
+
+
+def make_row(records: Sequence[Record], **wanted: Any) -> Row:
+    """The row of the runs with these values."""
+    mine = [record for record in records if all(_same(record[name], value) for name, value in wanted.items())]
+    if not mine:
+        return Row(0, 0, 0, (), math.nan, math.nan, math.nan, math.nan, NOT_RUN)
+    statuses = [record["status"] for record in mine]
+
+    def values(name: str) -> np.ndarray:
+        return np.array([float(record[name]) for record in mine])
+
+    return Row(
+        runs=len(mine),
+        solved=statuses.count("solved"),
+        diverged=statuses.count("diverged"),
+        updates=[record["updates"] for record in mine if record["status"] == "solved"],
+        clipped=float(values("clipped_share").mean()),
+        half_life=float(np.median(values("half_life"))),
+        loss=float(np.median(values("loss") / values("baseline"))),
+        right=float(np.median(values("right"))),
+        failure=next((status for status in statuses if status not in TRAINED), None),
+    )
+
+
+def _same(recorded: Any, value: Any) -> bool:
+    """Whether a field has a value; records hold an infinite one as a string."""
+    return float(recorded) == value if isinstance(value, float) else recorded == value
+
+
+def longest_lag(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> int:
+    """The longest lag that at least half of the seeds learned; 0 if there is none."""
+    return max((lag for lag in lags if make_row(records, lag=lag, **wanted).success >= 0.5), default=0)
+
+
+def half_life(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> float:
+    """The gradient's half-life at initialisation, at the longest lag that was run; NaN if none was."""
+    rows = [make_row(records, lag=lag, **wanted) for lag in sorted(lags)]
+    return next((row.half_life for row in reversed(rows) if row.failure is None), math.nan)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's: the correlation of the ranks, equal values sharing the mean of theirs; NaN if all are equal."""
+    ranks = [jax.scipy.stats.rankdata(np.asarray(each, float)) for each in (x, y)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.corrcoef(np.stack(ranks))[0, 1])

@@ -1,0 +1,170 @@
+"""The command line of the benchmark of long time lags, end to end in a temporary folder, and what it shows."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+import rnnjax
+from benchmarks.__main__ import main
+from benchmarks.lags import records as lag_records
+from benchmarks.lags.command import defaults
+from benchmarks.lags.config import Config
+from benchmarks.lags.experiment import HELD_OUT, Experiment
+from benchmarks.lags.report import arm_rows, table_rows
+from rnnjax.initializers import Chrono
+
+TINY = ["lags", "--cells", "rnn-identity", "--tasks", "adding-arjovsky", "--lags", "10", "--seeds", "2"]
+TINY += ["--updates", "4", "--every", "2", "--hidden-size", "3", "--batch-size", "2", "--test-size", "50"]
+# Steps of 0.01 where gradients are clipped, and of any size where they are not.
+EXPLODING = ["--optimizers", "sgd", "--learning-rate", "1e10", "--clip", "1e-12", "inf"]
+
+
+def results_in(out: Path) -> Path:
+    (folder,) = (out / "lags").iterdir()
+    return folder
+
+
+def read(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def test_run_and_resume(tmp_path, capsys):
+    """Runs that diverge stop, are recorded as such and leave the others alone; a resumed run ends as a whole one."""
+    assert main([*TINY, *EXPLODING, "--out", str(tmp_path)]) == 0
+    folder = results_in(tmp_path)
+    figures = {f"{name}.{kind}" for name in ("phase", "success", "half_life", "arms") for kind in ("png", "svg")}
+    assert {path.name for path in folder.iterdir()} == {"records.jsonl", "config.json", "environment.json"} | figures
+    assert "Lags that are learned: sgd 1e+10, clipped to 1e-12" in " ".join(capsys.readouterr().out.split())
+    records = read(folder)
+    assert [(record["max_norm"], record["seed"]) for record in records] == [
+        (1e-12, 0),
+        (1e-12, 1),
+        ("inf", 0),
+        ("inf", 1),
+    ]
+    for record in records[:2]:
+        assert record["status"] == "budget"
+        assert record["updates"] == 4
+        assert record["clipped_share"] == 1
+        assert record["tests"]["updates"] == [2, 4]
+        assert record["tests"]["loss"][-1] == record["loss"]
+        assert math.isfinite(record["loss"])
+        assert record["baseline"] == pytest.approx(1 / 6, rel=1e-4)
+    for record in records[2:]:
+        assert record["status"] == "diverged"
+        assert 0 < record["updates"] < 4
+        assert record["clipped_share"] == 0
+    # An orthogonal recurrence without activation keeps the gradient as it is.
+    assert all(abs(float(record["half_life"])) > 1e4 for record in records)
+
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records[:3]))
+    assert main(["lags", "--resume", str(folder)]) == 0
+    assert read(folder) == records
+
+
+def test_training_is_plain_training():
+    """The same loss as a Python loop of optax over the same batches; a run that has succeeded stops."""
+    config = Config(seeds=2, updates=6, every=3, batch_size=4, hidden_size=3, clip=(math.inf,), success=100)
+    experiment = Experiment(config, "rnn", "adding-arjovsky", 10, "adam")
+    *_, result = experiment.run(experiment.compile())
+    assert result.learner.solved.all()
+    assert result.learner.updates.tolist() == [3, 3]
+
+    task, seed = experiment.task, 1
+    params = jax.tree.map(lambda leaf: leaf[seed], experiment.learner().params)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, batch):
+        h = np.zeros((batch.inputs.shape[1], 3), np.float32)
+        for x in batch.inputs:
+            h = jax.numpy.tanh(x @ params.cell.w_x + h @ params.cell.w_h + params.cell.b)
+        outputs = h @ params.w + params.b
+        return ((outputs - batch.targets[-1]) ** 2).mean()
+
+    adam = optax.adam(0.003)
+    state = adam.init(params)
+    sample = jax.jit(task.sample, static_argnums=1)
+    for step in range(3):
+        _, gradient = loss(params, sample(experiment.batch_key(seed, step), 4))
+        changes, state = adam.update(gradient, state)
+        params = optax.apply_updates(params, changes)
+    want, _ = loss(params, sample(experiment.batch_key(seed, HELD_OUT), config.test_size))
+    np.testing.assert_allclose(result.learner.loss[seed], want, rtol=1e-4)
+
+
+def record(status, updates=100, **others):
+    """A record as a run writes it, of what matters here."""
+    first = {"task": "adding-arjovsky", "cell": "rnn", "lag": 10, "optimizer": "adam", "max_norm": 1.0}
+    numbers = {"loss": 0.1, "right": 0.5, "baseline": 0.2, "clipped_share": 0.25, "half_life": 7.0}
+    return {**first, **numbers, "status": status, "updates": updates, **others}
+
+
+def test_tables():
+    records = [
+        record("solved", 100),
+        record("solved", 300),
+        record("budget", 1000, clipped_share=0.75),
+        record("diverged", 3),
+        record("budget", lag=30, loss=0.2, half_life=9.0),
+        record("diverged", max_norm="inf", loss="nan"),
+        record("solved", max_norm="inf"),
+        record("out of memory", lag=30, max_norm="inf"),
+    ]
+    config = Config(cells=("rnn",), tasks=("adding-arjovsky",), lags=(30, 10), clip=(1.0, math.inf))
+    headings, row = table_rows(records, config)
+    assert headings == ("task", "cell", "half-life", "lag 10", "lag 30", "clipped")
+    assert row == ("adding-arjovsky", "rnn", "9.0", "2/4 in 200, 1 diverged", "0/1, loss 1.00", "31%")
+    headings, row = arm_rows(records, config, 10)
+    assert headings == ("task", "cell", "optimizer", "clipped to 1", "not clipped")
+    assert row == ("adding-arjovsky", "rnn", "adam", "50%, 25%; 38%", "50%, 50%; 25%")
+    assert arm_rows(records, config, 30)[1][-1] == "out of memory"
+    wanted = {"cell": "rnn", "max_norm": 1.0}
+    assert lag_records.longest_lag(records, (10, 30), **wanted) == 10
+    assert lag_records.longest_lag(records, (30,), **wanted) == 0
+    # What an interrupted run has not come to is said to be missing.
+    row = table_rows(records, Config(cells=("rnn", "gru"), tasks=("adding-arjovsky",), lags=(10,)))[2]
+    assert row == ("adding-arjovsky", "gru", "", "not run", "")
+
+
+@pytest.mark.parametrize("y", [[1, 3, 2, 5, 4], [0, 0, 1, 1, 2]], ids=["distinct", "ties"])
+def test_rank_correlation_is_that_of_scipy(y):
+    x = [2.0, math.inf, 1.0, 30.0, 4.0]
+    assert lag_records.rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-6)
+
+
+def test_cells_and_splits():
+    config = Config(hidden_size=4)
+    task = config.make_task("copy-memory", 10)
+    assert config.make_cell("lstm-chrono", task) == rnnjax.LSTM(4, forget_bias=Chrono(30))
+    assert config.make_cell("gru-chrono", task) == rnnjax.GRU(4, update_bias=Chrono(30))
+    assert config.make_cell("lstm", task) == rnnjax.LSTM(4)
+    assert config.make_task("permuted-mnist", 784).split == "train"
+    assert config.make_task("permuted-mnist", 784, held_out=True).split == "test"
+    for recipe in ({"full": True}, {"mnist": True}, {"full": True, "mnist": True}):
+        Config(**defaults(**recipe)).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cells", "lstn"], "--cells: unknown cell 'lstn': did you mean 'lstm'"),
+        (["--cells", "rnn-chrono"], "--cells: rnn has no gate bias that chrono could draw"),
+        (["--lags", "5"], "--lags: length of TemporalOrder6a must be an integer of at least 10, got 5"),
+        (["--clip", "1", "0"], "--clip must be positive numbers, or inf for none, got 0.0"),
+        (["--optimizers", "adam", "adam"], "--optimizers: adam adam has a value twice"),
+        (["--success", "-1"], "--success must be a number of at least 0, got -1.0"),
+        (["--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
+        (["--updates", "1.5"], "1.5"),
+    ],
+)
+def test_bad_input(options, message, tmp_path, capsys):
+    assert main(["lags", *options, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

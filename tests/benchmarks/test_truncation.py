@@ -1,0 +1,40 @@
+"""The command line of the benchmark of truncation, end to end in a temporary folder."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+
+TINY = ["truncation", "--cells", "rnn", "--lags", "10", "--k2", "2", "10", "20", "--seeds", "2"]
+TINY += ["--hidden-size", "3", "--batch-size", "2"]
+
+
+def test_run_and_resume(tmp_path):
+    """Going back the whole sequence is exact, two steps are not, and more than there are is left out."""
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    (folder,) = (tmp_path / "truncation").iterdir()
+    files = {"records.jsonl", "config.json", "environment.json", "truncation.png", "truncation.svg"}
+    assert {path.name for path in folder.iterdir()} == files
+    text = (folder / "records.jsonl").read_text()
+    records = [json.loads(line) for line in text.splitlines()]
+    assert [(record["seed"], record["k2"]) for record in records] == [(0, 2), (0, 10), (1, 2), (1, 10)]
+    for short, whole in (records[:2], records[2:]):
+        np.testing.assert_allclose([whole["cosine"], whole["relative_norm"]], 1, atol=1e-4)
+        assert short["cosine"] < 0.999
+        # ||g - G||^2 / ||G||^2, by the law of cosines
+        square = 1 + short["relative_norm"] ** 2 - 2 * short["relative_norm"] * short["cosine"]
+        assert short["relative_error"] == pytest.approx(np.sqrt(square), rel=1e-3)
+
+    assert main(["truncation", "--resume", str(folder)]) == 0
+    assert (folder / "records.jsonl").read_text() == text
+
+
+def test_bad_input(tmp_path, capsys):
+    for options, message in (
+        (["--k2", "0"], "--k2 must be at least 1, got 0"),
+        (["--lags", "1"], "--lags: length of AddingArjovsky must be an integer of at least 2, got 1"),
+    ):
+        assert main(["truncation", *options, "--out", str(tmp_path)]) == 2
+        assert message in capsys.readouterr().err
