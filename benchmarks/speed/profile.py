@@ -18,10 +18,11 @@ import jax.numpy as jnp
 
 import rnnjax
 from benchmarks import environment
-from benchmarks.speed.config import SHAPES, parse_shape
+from benchmarks.speed.config import parse_shape
 from benchmarks.speed.measure import draw
 
 CELLS = ("rnn", "lstm", "gru")
+SHAPES = ("1000x32x128", "100x64x512")
 REPEATS = 5
 PRODUCTS = {"dot", "convolution", "custom-call"}
 MOVES = {
