@@ -134,6 +134,7 @@ def half_life(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's: the correlation of the ranks, equal values sharing the mean of theirs; NaN if all are equal."""
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return math.nan
     ranks = [jax.scipy.stats.rankdata(np.asarray(each, float)) for each in (x, y)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.corrcoef(np.stack(ranks))[0, 1])
+    return float(np.corrcoef(np.stack(ranks))[0, 1])

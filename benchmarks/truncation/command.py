@@ -7,7 +7,6 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
-from benchmarks.devices import use_devices
 from benchmarks.gradients.records import pick
 from benchmarks.results import Results
 from benchmarks.run import open_results, progress_bar, saved_settings
@@ -45,7 +44,6 @@ def command(
     """
     console = Console()
     config.check()
-    use_devices()
     here = environment.describe()
     with open_results(console, "truncation", config, here, out, resume) as results:
         measure(console, config, results, here)
