@@ -4,6 +4,11 @@ from rnnjax.registry import Registry
 
 BENCHMARKS: Registry[str] = Registry(
     "benchmark",
-    {"gradients": "benchmarks.gradients", "speed": "benchmarks.speed", "language": "benchmarks.language"},
+    {
+        "gradients": "benchmarks.gradients",
+        "speed": "benchmarks.speed",
+        "language": "benchmarks.language",
+        "hs1997": "benchmarks.hs1997",
+    },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

@@ -4,6 +4,8 @@ A call of a compiled program goes on with all trials for some sequences; drawing
 and the criterion are inside it. A trial that has stopped stays as it is.
 """
 
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,7 +53,7 @@ class Trial(NamedTuple):
     """Their mean squared errors."""
 
 
-class Sequence(NamedTuple):
+class Example(NamedTuple):
     """One sequence, with a target for every output."""
 
     xs: Float[Array, "time inputs"]
@@ -121,7 +123,7 @@ def _block(row: Row, trial: Trial) -> Trial:
     return _look(row, trial, key_look)
 
 
-def _train(row: Row, trial: Trial, sequence: Sequence, key: Array) -> Trial:
+def _train(row: Row, trial: Trial, sequence: Example, key: Array) -> Trial:
     """One training sequence, and what `Recent` says after it."""
     params, ys = (learn_online if row.online else learn_whole)(row, trial.params, sequence, key)
     off = jnp.abs(ys - sequence.targets) * sequence.weights[:, None]
@@ -183,7 +185,7 @@ def _grow(row: Row, trial: Trial) -> Trial:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def learn_whole(row: Row, params: Any, sequence: Sequence, key: Array) -> tuple[Any, Float[Array, "time outputs"]]:
+def learn_whole(row: Row, params: Any, sequence: Example, key: Array) -> tuple[Any, Float[Array, "time outputs"]]:
     """An update after the sequence: the new parameters, and the outputs before."""
     assert row.algorithm is not None
     network: Any = row.network
@@ -201,7 +203,7 @@ def learn_whole(row: Row, params: Any, sequence: Sequence, key: Array) -> tuple[
     return updated, jnp.broadcast_to(y, targets.shape)
 
 
-def learn_online(row: Row, params: Any, sequence: Sequence, key: Array) -> tuple[Any, Float[Array, "time outputs"]]:
+def learn_online(row: Row, params: Any, sequence: Example, key: Array) -> tuple[Any, Float[Array, "time outputs"]]:
     """An update after every step: the new parameters, and the outputs before each update."""
     step = _chunker_step if isinstance(row.network, Chunker) else _step
     network: Any = row.network
@@ -266,10 +268,10 @@ def pick(batch: Batch, index: Int[Array, "chosen"]) -> Batch:
     return Batch(batch.inputs[:, index], batch.targets[:, index], batch.weights[:, index], batch.lengths[index])
 
 
-def by_sequence(row: Row, batch: Batch) -> Sequence:
+def by_sequence(row: Row, batch: Batch) -> Example:
     """One after the other."""
     xs, targets, weights = (jnp.moveaxis(leaf, 1, 0) for leaf in (batch.inputs, values(row, batch), batch.weights))
-    return Sequence(xs, targets, jnp.sign(weights), batch.lengths)
+    return Example(xs, targets, jnp.sign(weights), batch.lengths)
 
 
 def values(row: Row, batch: Batch) -> Float[Array, "time batch outputs"]:
@@ -314,3 +316,84 @@ def all_right(row: Row, trial: Trial) -> Bool[Array, ""]:
         return row.task.correct(row.squash(ys), batch).all()
 
     return right(trial.data[0]) & right(trial.data[1])
+
+
+# --- all trials of a row ----------------------------------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """How a trial ended."""
+
+    trial: int
+    status: str
+    """solved, unsolved (given up at the cap), diverged, or failed: the program, for a reason."""
+    sequences: int | None
+    """Until success, or seen until the trial was given up or not finite any more."""
+    first_stop: int | None
+    """Until ST1, for criteria that have it."""
+    wrong: int | None
+    """Of 2560 sequences after success, for rows with a published number."""
+    seconds: float
+    """Since the row began, with all its trials."""
+    reason: str | None = None
+
+
+class Progress(NamedTuple):
+    """How far the trials that go on are."""
+
+    sequences: int
+
+
+CALL_SECONDS = 2.0
+"""About how long a call of the compiled program takes: progress shows, and Ctrl-C is noticed."""
+
+
+def run(row: Row, cap: int, seed: int, trials: Sequence[int]) -> Iterator[Outcome | Progress]:
+    """Runs some trials of a row together; what a trial draws depends on its number and the seed alone."""
+    began = time.monotonic()
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.array(trials))
+    going = np.array(trials)
+    state = jax.jit(jax.vmap(partial(start, row)))(keys)
+    program = jax.jit(jax.vmap(partial(advance, row, cap), in_axes=(0, None)))
+    test = jax.jit(lambda params, key: evaluate(row, params, key, TEST)[0])
+    until = chunk = block_size(row)
+    while len(going):
+        before = time.monotonic()
+        state = jax.block_until_ready(program(state, until))
+        status, sequences, first_stop = jax.device_get((state.status, state.sequences, state.first_stop))
+        for place in np.flatnonzero((status != RUNNING) & (going >= 0)):
+            wrong = None
+            if status[place] == SOLVED and row.published.wrong is not None:
+                wrong = int(
+                    test(take(state.params, place), jax.random.fold_in(keys[list(trials).index(going[place])], 1))
+                )
+            yield Outcome(
+                trial=int(going[place]),
+                status=STATUSES[status[place]],
+                sequences=int(sequences[place]) - taken_off(row, status[place]),
+                first_stop=int(first_stop[place])
+                if isinstance(row.criterion, TestSet) and first_stop[place] >= 0
+                else None,
+                wrong=wrong,
+                seconds=round(time.monotonic() - began, 1),
+            )
+            going[place] = -1
+        left = np.flatnonzero(going >= 0)
+        if len(left) <= len(going) // 2:  # the stopped ones cost as much as the others
+            state, going = take(state, left), going[left]
+        if len(left):
+            yield Progress(int(sequences.max()))
+        if time.monotonic() - before < CALL_SECONDS / 2:
+            chunk *= 2
+        until = int(sequences.max()) + chunk
+
+
+def take(trials: Any, index: Any) -> Any:
+    """Some of the trials, or one."""
+    return jax.tree.map(lambda leaf: leaf[index], trials)
+
+
+def taken_off(row: Row, status: int) -> int:
+    """Of a criterion to stay right, the sequences that were right."""
+    stays = isinstance(row.criterion, Recent) and row.criterion.from_start and status == SOLVED
+    return row.criterion.size if stays else 0  # type: ignore[union-attr]

@@ -487,9 +487,7 @@ def experiments_4_and_5() -> Iterator[tuple[str, Row]]:
 
 def experiment_6() -> Iterator[tuple[str, Row]]:
     """Table 9."""
-    row = partial(
-        Row, algorithm=RULE, criterion=Recent(2000, error=0.1), tolerance=0.3, biases="all", experiment="6"
-    )
+    row = partial(Row, algorithm=RULE, criterion=Recent(2000, error=0.1), tolerance=0.3, biases="all", experiment="6")
     yield (
         "6a-lstm",
         row(

@@ -73,7 +73,9 @@ class RecurrentCascade:
         into = units * (1 + input_size + 1) + units * (units - 1) // 2
         return into + (1 + input_size + units) * self.outputs
 
-    def sources(self, params: CascadeParams, xs: Float[Array, "time *batch inputs"]) -> Float[Array, "time *batch sources"]:
+    def sources(
+        self, params: CascadeParams, xs: Float[Array, "time *batch inputs"]
+    ) -> Float[Array, "time *batch sources"]:
         """The constant, the inputs, and what the hidden units do; those that are not there give 0."""
         silent = jnp.zeros((*xs.shape[:-1], self.max_units), xs.dtype)
         sources = jnp.concatenate([jnp.ones_like(xs[..., :1]), xs, silent], -1)

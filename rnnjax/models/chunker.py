@@ -59,9 +59,8 @@ class Chunker:
     The automatiser tries to predict each next symbol, and in p_t the chunker's hidden state, so that it comes to keep
     what the chunker knows. The chunker sees a sequence without what can be predicted: lags are short for it. Both are
     networks of `hidden_size` logistic units that see each other, with direct connections from inputs to logistic
-    outputs; both learn by `algorithm` from 1/2 sum of squared errors, an update a step. Weights, without the biases:
-    (symbols + hidden_size) * (symbols + 2 * hidden_size) of the automatiser, hidden_size * hidden_size fewer for each
-    of its p_t less.
+    outputs; both learn by `algorithm` from 1/2 sum of squared errors, an update a step. Weights without biases:
+    (symbols + hidden_size) * (symbols + 2 * hidden_size) of the automatiser, (symbols + hidden_size)^2 of the chunker.
 
     Source: J. Schmidhuber, "Learning Complex, Extended Sequences Using the Principle of History Compression", Neural
     Computation 4(2), 1992, section 4, with real-time recurrent learning in place of backpropagation over a few steps.
@@ -86,7 +85,8 @@ class Chunker:
         """Draws the weights of both networks; biases are zero."""
         keys = jax.random.split(key)
         return ChunkerParams(
-            self.network(symbols + self.hidden_size).init(keys[0], symbols), self.network(symbols).init(keys[1], symbols)
+            self.network(symbols + self.hidden_size).init(keys[0], symbols),
+            self.network(symbols).init(keys[1], symbols),
         )
 
     def start(self, params: ChunkerParams, x: Float[Array, "symbols"]) -> ChunkerCarry:
@@ -104,19 +104,13 @@ class Chunker:
         upper = self.network(len(x))
         lower = self.network(len(x) + self.hidden_size)
         both = jnp.concatenate([target, carry.h])
-        below = self.algorithm(
-            lower, params.automatiser, carry.automatiser, x[None], _squares, targets=both[None]
-        )
+        below = self.algorithm(lower, params.automatiser, carry.automatiser, x[None], _squares, targets=both[None])
         z = lower.project(params.automatiser, x)
         y = jax.nn.sigmoid(lower.output(params.automatiser, _own(below.carry), z))[: len(x)]
         surprised = jnp.abs(y - target).max() >= self.tolerance
-        above = self.algorithm(
-            upper, params.chunker, carry.chunker, carry.last[None], _squares, targets=target[None]
-        )
+        above = self.algorithm(upper, params.chunker, carry.chunker, carry.last[None], _squares, targets=target[None])
         of_chunker = jax.tree.map(lambda leaf: jnp.where(surprised, leaf, 0), above.gradients)
-        after = carry._replace(
-            chunker=above.carry, last=target, h=_hidden(upper, params.chunker, above.carry, target)
-        )
+        after = carry._replace(chunker=above.carry, last=target, h=_hidden(upper, params.chunker, above.carry, target))
         after = jax.tree.map(lambda new, old: jnp.where(surprised, new, old), after, carry)
         gradients = ChunkerParams(below.gradients, of_chunker)
         return ChunkerStep(y, surprised, gradients, after._replace(automatiser=below.carry))

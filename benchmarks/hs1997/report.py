@@ -1,0 +1,82 @@
+"""The table in the terminal, and its rows for the README."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.hs1997.experiment import TEST
+from benchmarks.hs1997.records import Summary, pick, remarks, summarise
+from benchmarks.hs1997.rows import ROWS
+from benchmarks.results import Record
+
+HEADINGS = (
+    "experiment",
+    "method",
+    "weights",
+    "published: solved",
+    "sequences",
+    "ours: solved",
+    "sequences, median (range)",
+    "ratio",
+    "wrong of 2560: published",
+    "ours",
+    "remarks",
+)
+
+
+def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Headings, and all rows of the paper: those that were not run too."""
+    return [HEADINGS, *(_texts(summarise(records, name)) for name in ROWS)]
+
+
+def print_table(console: Console, records: Sequence[Record]) -> None:
+    """The rows that were run, and what failed."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in HEADINGS:
+        table.add_column(heading)
+    names = dict.fromkeys(record["row"] for record in records)
+    for name in names:
+        table.add_row(*_texts(summarise(records, name)))
+    console.print(table)
+    console.print(f"Not run: {', '.join(name for name in ROWS if name not in names) or 'none'}.", highlight=False)
+    for name in names:
+        for reason in {record["reason"] for record in pick(records, row=name, status="failed")}:
+            console.print(f"{name} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _texts(summary: Summary) -> tuple[str, ...]:
+    row, published = summary.row, summary.row.published
+    low, high = published.spread or (None, None)
+    solved = "-" if summary.solved is None else f"{summary.solved:.0f} % of {len(summary.records)}"
+    return (
+        row.experiment,
+        row.method + ("" if row.algorithm is None else f", rate {row.rate:g}"),
+        f"{row.counted or row.weights or '-'}",
+        "-" if published.solved is None else f"{published.solved:g} %",
+        _number(published.sequences, low, high) + _first(published.first_stop),
+        solved,
+        _number(*_spread(summary.sequences)) + _first(summary.first_stop),
+        "-" if summary.ratio is None else f"{summary.ratio:.2f}",
+        "-" if published.wrong is None else f"{published.wrong * TEST:.1f}",
+        "-" if summary.wrong is None else f"{summary.wrong * TEST:.1f}",
+        remarks(summary),
+    )
+
+
+def _spread(sequences: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    if not len(sequences):
+        return None, None, None
+    return float(np.median(sequences)), float(sequences[0]), float(sequences[-1])
+
+
+def _number(middle: float | None, low: float | None, high: float | None) -> str:
+    if middle is None:
+        return "-"
+    return f"{middle:,.0f}" + ("" if low is None else f" ({low:,.0f}-{high:,.0f})")
+
+
+def _first(first_stop: float | None) -> str:
+    return "" if first_stop is None else f", ST1 {first_stop:,.0f}"
