@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
+from benchmarks.hs1997 import report as hs1997_report
 from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
@@ -36,6 +37,11 @@ def speed(path: str, quantity: str, devices: str) -> Sequence[Sequence[str]]:
     return speed_report.table_rows(records, SpeedConfig(**records[0]["config"]), quantity, int(devices))
 
 
+def hs1997(path: str) -> Sequence[Sequence[str]]:
+    """The rows of the paper of 1997, those of a run with its numbers."""
+    return hs1997_report.table_rows(read_records(README.parent / path))
+
+
 def cells() -> Sequence[Sequence[str]]:
     """One row a class: its registered names, and what its docstring says."""
     names: dict[type, list[str]] = {}
@@ -58,6 +64,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "gradients": gradients,
     "comparison": comparison,
     "speed": speed,
+    "hs1997": hs1997,
     "cells": cells,
     "compositions": compositions,
 }

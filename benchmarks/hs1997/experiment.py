@@ -19,8 +19,7 @@ from benchmarks.hs1997.rows import Recent, Row, Strings, TestSet
 from rnnjax import unroll
 from rnnjax.learn import WeightGuessing
 from rnnjax.learn.forward import ForwardCarry
-from rnnjax.models.cascade import RecurrentCascade
-from rnnjax.models.chunker import Chunker
+from rnnjax.models import Chunker, RecurrentCascade
 from rnnjax.tasks import Batch, ClassificationTask, LongLag2a
 from rnnjax.tasks.two_sequence import TwoSequence
 

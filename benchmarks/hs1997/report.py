@@ -25,6 +25,8 @@ HEADINGS = (
     "ours",
     "remarks",
 )
+SHORT = ("ours: solved", "sequences, median (range)", "published: solved", "sequences", "ratio")
+"""What fits a terminal."""
 
 
 def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
@@ -33,18 +35,23 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 
 def print_table(console: Console, records: Sequence[Record]) -> None:
-    """The rows that were run, and what failed."""
+    """The rows that were run, what to know of them, and what was not run."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading)
+    for heading in ("row", *SHORT):
+        table.add_column(heading, overflow="fold")
     names = dict.fromkeys(record["row"] for record in records)
+    lines = []
     for name in names:
-        table.add_row(*_texts(summarise(records, name)))
-    console.print(table)
-    console.print(f"Not run: {', '.join(name for name in ROWS if name not in names) or 'none'}.", highlight=False)
-    for name in names:
+        texts = dict(zip(HEADINGS, _texts(summarise(records, name)), strict=True))
+        table.add_row(name, *(texts[heading] for heading in SHORT))
+        if texts["remarks"]:
+            lines.append(f"{name}: {texts['remarks']}")
         for reason in {record["reason"] for record in pick(records, row=name, status="failed")}:
-            console.print(f"{name} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+            lines.append(f"{name} failed: {reason}")
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Not run: {', '.join(name for name in ROWS if name not in names) or 'none'}.", highlight=False)
 
 
 def _texts(summary: Summary) -> tuple[str, ...]:

@@ -20,8 +20,7 @@ from rnnjax import LSTM1997, Elman, Readout
 from rnnjax.cells.base import Cell
 from rnnjax.initializers import Uniform, Zeros
 from rnnjax.learn import BPTT, RTRL, Algorithm, OneStep, Truncated1997, WeightGuessing
-from rnnjax.models.cascade import RecurrentCascade
-from rnnjax.models.chunker import Chunker
+from rnnjax.models import Chunker, RecurrentCascade
 from rnnjax.registry import Registry
 from rnnjax.tasks import (
     Adding1997,
@@ -213,7 +212,7 @@ def experiment_1() -> Iterator[tuple[str, Row]]:
                 rate=rate,
                 published=Published(None, sequences),
                 full=full,
-                default=Effort(10, 10_000) if hidden == 12 else None,
+                default=Effort(3, 30_000) if hidden == 12 else None,
                 weights=weights,
             ),
         )
