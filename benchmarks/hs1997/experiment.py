@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from benchmarks.hs1997.rows import Recent, Row, Strings, TestSet
+from benchmarks.hs1997.rows import FreshSet, Recent, Row, Strings
 from rnnjax import unroll
 from rnnjax.learn import WeightGuessing
 from rnnjax.learn.forward import ForwardCarry
@@ -49,7 +49,7 @@ class Trial(NamedTuple):
     wrong: Bool[Array, "recent"]
     """Which of the last sequences were wrong; those before the first count as such."""
     errors: Float[Array, "recent"]
-    """Their mean squared errors."""
+    """Their mean squared errors; infinite before the first, so that no criterion is met before there are enough."""
 
 
 class Example(NamedTuple):
@@ -79,7 +79,7 @@ def start(row: Row, key: Array) -> Trial:
         status=none + RUNNING,
         first_stop=none - 1,
         wrong=jnp.ones(size, bool),
-        errors=jnp.zeros(size),
+        errors=jnp.full(size, jnp.inf),
     )
 
 
@@ -371,7 +371,7 @@ def run(row: Row, cap: int, seed: int, trials: Sequence[int]) -> Iterator[Outcom
                 status=STATUSES[status[place]],
                 sequences=int(sequences[place]) - taken_off(row, status[place]),
                 first_stop=int(first_stop[place])
-                if isinstance(row.criterion, TestSet) and first_stop[place] >= 0
+                if isinstance(row.criterion, FreshSet) and first_stop[place] >= 0
                 else None,
                 wrong=wrong,
                 seconds=round(time.monotonic() - began, 1),

@@ -72,7 +72,7 @@ class Recent(NamedTuple):
     from_start: bool = False
 
 
-class TestSet(NamedTuple):
+class FreshSet(NamedTuple):
     """ST1: at most `wrong` of 256 fresh sequences are wrong. ST2: and their mean absolute error is below `error`."""
 
     wrong: int
@@ -99,7 +99,7 @@ class Row:
     algorithm: Algorithm | None
     """None for networks with a training procedure of their own."""
     rate: float
-    criterion: Strings | Recent | TestSet
+    criterion: Strings | Recent | FreshSet
     published: Published
     full: Effort
     """In a full run: the trials of the paper, and a cap above its numbers."""
@@ -374,10 +374,10 @@ def experiment_2c() -> Iterator[tuple[str, Row]]:
 
 def experiment_3() -> Iterator[tuple[str, Row]]:
     """Tables 4 to 6, and random weight guessing, by which the paper says that 3a is solved sooner."""
-    kinds: dict[str, tuple[type[TwoSequence], float, TestSet]] = {
-        "3a": (TwoSequence3a, 1.0, TestSet(0, 0.01)),
-        "3b": (TwoSequence3b, 1.0, TestSet(5, 0.04)),
-        "3c": (TwoSequence3c, 0.1, TestSet(0, 0.015)),
+    kinds: dict[str, tuple[type[TwoSequence], float, FreshSet]] = {
+        "3a": (TwoSequence3a, 1.0, FreshSet(0, 0.01)),
+        "3b": (TwoSequence3b, 1.0, FreshSet(5, 0.04)),
+        "3c": (TwoSequence3c, 0.1, FreshSet(0, 0.015)),
     }
     for name, length, informative, first_stop, sequences, wrong in (
         ("3a", 100, 3, 27_380, 39_850, 0.000195),

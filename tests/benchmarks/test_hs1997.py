@@ -1,4 +1,4 @@
-"""The benchmark of 1997: its rows against the paper, its criteria by hand, and the command line in a temporary folder."""
+"""The benchmark of 1997: its rows against the paper, its criteria by hand, the command line in a temporary folder."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import DIVERGED, RUNNING, SOLVED, UNSOLVED
 from benchmarks.hs1997.records import remarks, summarise
 from benchmarks.hs1997.report import table_rows
-from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Effort, Recent, TestSet
+from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Recent
 from rnnjax.tasks import Adding1997, EmbeddedReber
 from tests.support import sampler
 
@@ -83,20 +83,19 @@ def fresh():
 
 
 def test_success_is_counted_over_the_last_sequences(fresh):
-    """At most 1 of 3 wrong, with a mean squared error below 0.01: errors of 0, 0.03, 0.2 and 0.1."""
+    """At most 1 of 3 wrong, with a mean squared error below 0.01, and not before there are 3."""
     trial, statuses = fresh, []
-    for target in (0.5, 0.53, 0.7, 0.5, 0.6, 0.5, 0.5):
+    for target in (0.5, 0.53, 0.7, 0.5, 0.6, 0.5):
         trial = trained(TINY, trial, target)
         statuses.append(int(trial.status))
-    # The third is the first with three behind it, but (0 + 0.0009 + 0.04) / 3 > 0.01; the last has 0.01 / 3.
-    assert statuses == [RUNNING] * 5 + [SOLVED] * 2 or statuses == [RUNNING] * 6 + [SOLVED]
+    # Of the third and fourth the mean is 0.0409 / 3, at the fifth two are wrong, at the sixth it is 0.01 / 3.
+    assert statuses == [RUNNING] * 5 + [SOLVED]
     np.testing.assert_allclose(np.sort(trial.errors), [0, 0, 0.01], atol=1e-6)
     assert trial.wrong.sum() == 1
 
 
 def test_a_trial_that_is_not_finite_stops_and_the_others_go_on(fresh):
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), fresh)
-    both.params.w.at[0].set(jnp.nan)
     both = both._replace(params=both.params._replace(w=both.params.w.at[0].set(jnp.nan)))
     program = jax.jit(jax.vmap(partial(experiment.advance, TINY, 5), in_axes=(0, None)))
     after = program(both, 100)
