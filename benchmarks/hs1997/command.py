@@ -97,14 +97,17 @@ def over_devices(
 
     def work(name: str) -> None:
         device = devices.get()
+        going = list(left[name])
         try:
             with jax.default_device(device):
                 for event in run(ROWS[name], efforts[name].cap, seed, left[name]):
                     events.put((name, event))
+                    if isinstance(event, Outcome):
+                        going.remove(event.trial)
                     if stop.is_set():
                         return
         except jax.errors.JaxRuntimeError as error:
-            for trial in left[name]:
+            for trial in going:
                 events.put((name, Outcome(trial, "failed", None, None, None, 0.0, " ".join(str(error).split())[:200])))
         except BaseException as error:
             events.put((name, error))

@@ -192,10 +192,7 @@ def learn_whole(row: Row, params: Any, sequence: Example, key: Array) -> tuple[A
     learned = row.algorithm(
         network, params, None, xs, row.loss, targets=targets, weights=weights, lengths=length, key=key
     )
-    if isinstance(row.algorithm, WeightGuessing):
-        updated = jax.tree.map(lambda old, mask, step: old - mask * step, params, row.trained, learned.gradients)
-    else:
-        updated = descend(row, params, learned.gradients)
+    updated = descend(row, params, learned.gradients)
     if isinstance(row.task, LongLag2a):
         return updated, row.squash(unroll(network, params, xs, lengths=length)[1])
     y = row.squash(last_output(network, params, learned.carry, xs[length - 1]))

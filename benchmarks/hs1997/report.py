@@ -11,6 +11,8 @@ from benchmarks.hs1997.experiment import TEST
 from benchmarks.hs1997.records import Summary, pick, remarks, summarise
 from benchmarks.hs1997.rows import ROWS
 from benchmarks.results import Record
+from rnnjax.learn import WeightGuessing
+from rnnjax.models import RecurrentCascade
 
 HEADINGS = (
     "experiment",
@@ -57,10 +59,11 @@ def print_table(console: Console, records: Sequence[Record]) -> None:
 def _texts(summary: Summary) -> tuple[str, ...]:
     row, published = summary.row, summary.row.published
     low, high = published.spread or (None, None)
+    has_rate = not isinstance(row.network, RecurrentCascade) and not isinstance(row.algorithm, WeightGuessing)
     solved = "-" if summary.solved is None else f"{summary.solved:.0f} % of {len(summary.records)}"
     return (
         row.experiment,
-        row.method + ("" if row.algorithm is None else f", rate {row.rate:g}"),
+        row.method + (f", rate {row.rate:g}" if has_rate else ""),
         f"{row.counted or row.weights or '-'}",
         "-" if published.solved is None else f"{published.solved:g} %",
         _number(published.sequences, low, high) + _first(published.first_stop),

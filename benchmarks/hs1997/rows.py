@@ -293,24 +293,21 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
                 online=True,
             ),
         )
-    competitor = {"task": LongLag2a(100), "rate": 1.0, "full": full}
+    competitor = partial(row, "2a", task=LongLag2a(100), rate=1.0, full=full)
     yield (
         "2a-bptt-100",
-        row(
-            "2a",
+        competitor(
             "BPTT, p = 100",
             network=self_connected(101),
             algorithm=BPTT(),
             published=Published(0),
             default=Effort(3, 2_000),
             weights=10404,
-            **competitor,
         ),
     )
     yield (
         "2a-chunker-100",
-        row(
-            "2a",
+        competitor(
             "neural sequence chunker, p = 100",
             network=Chunker(),
             algorithm=None,
@@ -318,7 +315,6 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
             default=Effort(2, 2_000),
             weights=10506,
             online=True,
-            **competitor,
         ),
     )
     for name, task, online, sequences in ("2a", LongLag2a(100), True, 5_040), ("2b", LongLag2b(100), False, 5_680):
