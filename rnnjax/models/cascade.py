@@ -102,7 +102,7 @@ class RecurrentCascade:
     ) -> CascadeParams:
         """Output weights after `epochs` epochs, by the squared errors of logistic outputs at the real steps."""
         sources = self.sources(params, xs)
-        there = jnp.any(sources != 0, range(sources.ndim - 1))[:, None]
+        there = self._there(params)[:, None]
 
         def loss(w_out: Array) -> Array:
             return 0.5 * (jnp.square(targets - jax.nn.sigmoid(sources @ w_out)).sum(-1) * real).sum()
@@ -123,8 +123,7 @@ class RecurrentCascade:
         errors = (targets - y) * y * (1 - y) * real[..., None]
         total = real.sum()
         errors = (errors - errors.sum(range(real.ndim)) / total) * real[..., None]
-        size = sources.shape[-1]
-        there = jnp.arange(size) < size - self.max_units + params.units
+        there = self._there(params)
 
         def score(candidate: tuple[Array, Array]) -> Array:
             w, w_self = candidate
@@ -134,7 +133,7 @@ class RecurrentCascade:
 
         keys = jax.random.split(key)
         drawn = (
-            jax.random.uniform(keys[0], (self.candidates, size), minval=-1, maxval=1),
+            jax.random.uniform(keys[0], (self.candidates, len(there)), minval=-1, maxval=1),
             jax.random.uniform(keys[1], (self.candidates,), minval=-1, maxval=1),
         )
         trained = jax.vmap(lambda candidate: self._descend(lambda one: -score(one), candidate))(drawn)
@@ -144,6 +143,11 @@ class RecurrentCascade:
         return params._replace(
             w=params.w.at[:, unit].set(w * there), w_self=params.w_self.at[unit].set(w_self), units=unit + 1
         )
+
+    def _there(self, params: CascadeParams) -> Bool[Array, "sources"]:
+        """Which sources there are."""
+        sources = len(params.w)
+        return jnp.arange(sources) < sources - self.max_units + params.units
 
     def _descend(self, loss: Callable[[Any], Array], start: Any) -> Any:
         optimizer = optax.rprop(self.rate)

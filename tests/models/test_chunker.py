@@ -7,7 +7,7 @@ import pytest
 
 from rnnjax.models import Chunker
 from tests.references import logistic
-from tests.support import init, normal_like
+from tests.support import normal_like
 
 pytestmark = pytest.mark.usefixtures("x64")
 SYMBOLS = np.eye(3)
@@ -26,7 +26,8 @@ def network(params, h, x):
 
 def test_only_what_was_not_predicted_goes_to_the_chunker():
     """A walk by hand over symbols 0 1 2 0, of which the automatiser is made to predict the second and no other."""
-    params = normal_like(init(Chunker(), 3, "float64"), 0, 0.3)
+    shapes = jax.eval_shape(lambda: Chunker().init(jax.random.key(0), 3))
+    params = jax.tree.map(np.float64, normal_like(shapes, 0, 0.3))
     below = params.automatiser
     below = below._replace(w_x=np.array([[-9, 9, -9, 0], [0] * 4, [0] * 4], float), w=0 * below.w, b=0 * below.b)
     params = params._replace(automatiser=below)
@@ -44,7 +45,7 @@ def test_only_what_was_not_predicted_goes_to_the_chunker():
         else:
             assert not any(np.any(leaf) for leaf in jax.tree.leaves(new.gradients.chunker))
         # The automatiser has the chunker's hidden state of before as one more target.
-        _, y = network(below, 0, SYMBOLS[now])
+        _, y = network(below, np.zeros(1), SYMBOLS[now])
         target = np.concatenate([SYMBOLS[then], carry.h])
         np.testing.assert_allclose(new.gradients.automatiser.b, (y - target) * y * (1 - y), rtol=1e-9)
         np.testing.assert_allclose(new.y, y[:3], rtol=1e-12)
