@@ -124,7 +124,13 @@ def _block(row: Row, trial: Trial) -> Trial:
 
 def _train(row: Row, trial: Trial, sequence: Example, key: Array) -> Trial:
     """One training sequence, and what `Recent` says after it."""
-    params, ys = (learn_online if row.online else learn_whole)(row, trial.params, sequence, key)
+    learn = learn_online if row.online else learn_whole
+    if row.added:
+        active = row.active(trial.sequences)
+        updated, ys = learn(row, jax.tree.map(jnp.multiply, trial.params, active), sequence, key)
+        params = jax.tree.map(jnp.where, active, updated, trial.params)
+    else:
+        params, ys = learn(row, trial.params, sequence, key)
     off = jnp.abs(ys - sequence.targets) * sequence.weights[:, None]
     right = off.max() < row.tolerance
     if isinstance(row.algorithm, WeightGuessing):

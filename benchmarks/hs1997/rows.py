@@ -113,6 +113,8 @@ class Row:
     """Which units have biases."""
     online: bool = False
     """An update after every step, instead of one after the sequence."""
+    added: int = 0
+    """Sequences after which the hidden units are added, beside direct connections that have learned what they can."""
     note: str = ""
     """What the paper leaves open, and we chose."""
 
@@ -142,6 +144,12 @@ class Row:
         if isinstance(self.network, Readout):
             ones.b[...] = self.biases == "all"
         return ones
+
+    def active(self, sequences: Array) -> Any:
+        """Like the parameters: whether a weight is there already, after so many sequences."""
+        there = sequences >= self.added
+        all_there = jax.tree.map(lambda _: there, self.trained)
+        return all_there._replace(w_x=jnp.ones((), bool)) if isinstance(self.network, Readout) else all_there
 
     @property
     def counted(self) -> int | None:

@@ -82,7 +82,7 @@ class RecurrentCascade:
         first = 1 + xs.shape[-1]
 
         def add(unit: Any, sources: Array) -> Array:
-            values = _unit(params.w[:, unit], params.w_self[unit], sources)
+            values = _unit(jnp.take(params.w, unit, 1), jnp.take(params.w_self, unit), sources)
             return sources.at[..., first + unit].set(values)
 
         return lax.fori_loop(0, params.units, add, sources)
