@@ -1,7 +1,8 @@
 """The command line of the benchmark of 1997."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
@@ -67,11 +68,12 @@ def run_rows(console: Console, config: Config, results: Results, here: Record) -
     """Does what the results folder does not hold yet, and adds the record of each trial as it ends."""
     efforts = config.efforts
     left = missing(results.read(), efforts)
-    with progress_bar(console) as progress:
+    happening = over_devices(efforts, left, config.seed)
+    with progress_bar(console) as progress, closing(happening):
         bar = progress.add_task("", total=len(efforts), completed=len(efforts) - len(left))
         done = dict.fromkeys(left, 0.0)
         ended = dict.fromkeys(left, 0)
-        for name, event in over_devices(efforts, left, config.seed):
+        for name, event in happening:
             if isinstance(event, Outcome):
                 results.append([make_record(config, name, efforts[name], event, here)])
                 ended[name] += 1
@@ -87,7 +89,7 @@ def run_rows(console: Console, config: Config, results: Results, here: Record) -
 
 def over_devices(
     efforts: Mapping[str, Effort], left: Mapping[str, list[int]], seed: int
-) -> Iterator[tuple[str, Outcome | Progress]]:
+) -> Generator[tuple[str, Outcome | Progress]]:
     """Rows in turn on whichever device is free (of a CPU one a core); what happens in them, as it happens."""
     events: SimpleQueue[tuple[str, Outcome | Progress | BaseException | None]] = SimpleQueue()
     devices: SimpleQueue[jax.Device] = SimpleQueue()
