@@ -125,12 +125,10 @@ def _block(row: Row, trial: Trial) -> Trial:
 def _train(row: Row, trial: Trial, sequence: Example, key: Array) -> Trial:
     """One training sequence, and what `Recent` says after it."""
     learn = learn_online if row.online else learn_whole
-    if row.added:
-        active = row.active(trial.sequences)
-        updated, ys = learn(row, jax.tree.map(jnp.multiply, trial.params, active), sequence, key)
-        params = jax.tree.map(jnp.where, active, updated, trial.params)
-    else:
-        params, ys = learn(row, trial.params, sequence, key)
+    there = row.there(trial.sequences)
+    present = jax.tree.map(jnp.multiply, trial.params, there)
+    updated, ys = learn(row, present, jax.tree.map(jnp.multiply, row.trained, there), sequence, key)
+    params = jax.tree.map(lambda old, new, there: jnp.where(there, new, old), trial.params, updated, there)
     off = jnp.abs(ys - sequence.targets) * sequence.weights[:, None]
     right = off.max() < row.tolerance
     if isinstance(row.algorithm, WeightGuessing):
@@ -190,22 +188,26 @@ def _grow(row: Row, trial: Trial) -> Trial:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def learn_whole(row: Row, params: Any, sequence: Example, key: Array) -> tuple[Any, Float[Array, "time outputs"]]:
-    """An update after the sequence: the new parameters, and the outputs before."""
+def learn_whole(
+    row: Row, params: Any, mask: Any, sequence: Example, key: Array
+) -> tuple[Any, Float[Array, "time outputs"]]:
+    """An update after the sequence, of weights whose mask is 1: the new parameters, and the outputs before."""
     assert row.algorithm is not None
     network: Any = row.network
     xs, targets, weights, length = sequence
     learned = row.algorithm(
         network, params, None, xs, row.loss, targets=targets, weights=weights, lengths=length, key=key
     )
-    updated = descend(row, params, learned.gradients)
+    updated = descend(row, params, mask, learned.gradients)
     if isinstance(row.task, LongLag2a):
         return updated, row.squash(unroll(network, params, xs, lengths=length)[1])
     y = row.squash(last_output(network, params, learned.carry, xs[length - 1]))
     return updated, jnp.broadcast_to(y, targets.shape)
 
 
-def learn_online(row: Row, params: Any, sequence: Example, key: Array) -> tuple[Any, Float[Array, "time outputs"]]:
+def learn_online(
+    row: Row, params: Any, mask: Any, sequence: Example, key: Array
+) -> tuple[Any, Float[Array, "time outputs"]]:
     """An update after every step: the new parameters, and the outputs before each update."""
     step = _chunker_step if isinstance(row.network, Chunker) else _step
     network: Any = row.network
@@ -218,7 +220,7 @@ def learn_online(row: Row, params: Any, sequence: Example, key: Array) -> tuple[
     def body(state: tuple[Array, Any, Any, Array]) -> tuple[Array, Any, Any, Array]:
         time, params, carry, ys = state
         gradients, carry, y = step(row, params, carry, sequence.xs[time], sequence.targets[time])
-        return time + 1, descend(row, params, gradients), carry, ys.at[time].set(y)
+        return time + 1, descend(row, params, mask, gradients), carry, ys.at[time].set(y)
 
     state = jnp.zeros((), jnp.int32), params, fresh, jnp.zeros_like(sequence.targets)
     _, params, _, ys = lax.while_loop(lambda state: state[0] < sequence.length, body, state)
@@ -246,9 +248,8 @@ def last_output(network: Any, params: Any, carry: Any, x: Array) -> Array:
     return y
 
 
-def descend(row: Row, params: Any, gradients: Any) -> Any:
-    """Gradient descent of the weights that there are."""
-    return jax.tree.map(lambda old, mask, slope: old - row.rate * mask * slope, params, row.trained, gradients)
+def descend(row: Row, params: Any, mask: Any, gradients: Any) -> Any:
+    return jax.tree.map(lambda old, mask, slope: old - row.rate * mask * slope, params, mask, gradients)
 
 
 def is_finite(tree: Any) -> Bool[Array, ""]:

@@ -145,11 +145,11 @@ class Row:
             ones.b[...] = self.biases == "all"
         return ones
 
-    def active(self, sequences: Array) -> Any:
-        """Like the parameters: whether a weight is there already, after so many sequences."""
-        there = sequences >= self.added
-        all_there = jax.tree.map(lambda _: there, self.trained)
-        return all_there._replace(w_x=jnp.ones((), bool)) if isinstance(self.network, Readout) else all_there
+    def there(self, sequences: Array) -> Any:
+        """Like the parameters, one number a leaf: 1 where the weights take part after so many sequences, and else 0."""
+        late = jnp.float32(1) if self.added == 0 else (sequences >= self.added).astype(jnp.float32)
+        everywhere = jax.tree.map(lambda _: late, self.trained)
+        return everywhere._replace(w_x=jnp.float32(1)) if self.added else everywhere
 
     @property
     def counted(self) -> int | None:
@@ -340,6 +340,10 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
                 default=Effort(3, 25_000),
                 weights=10504,
                 online=online,
+                added=500 if online else 0,
+                note="hidden units added after 500 sequences, in place of when the error stops to fall"
+                if online
+                else "",
             ),
         )
 
