@@ -353,48 +353,44 @@ def run(row: Row, cap: int, seed: int, trials: Sequence[int]) -> Iterator[Outcom
     """Runs some trials of a row together; what a trial draws depends on its number and the seed alone."""
     began = time.monotonic()
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.array(trials))
-    going = np.array(trials)
     state = jax.jit(jax.vmap(partial(start, row)))(keys)
     program = jax.jit(jax.vmap(partial(advance, row, cap), in_axes=(0, None)))
-    test = jax.jit(lambda params, key: evaluate(row, params, key, TEST)[0])
+    test = jax.jit(lambda trial: evaluate(row, trial.params, jax.random.fold_in(trial.key, 1), TEST)[0])
+    numbers, over = np.array(trials), np.zeros(len(trials), bool)
     until = chunk = block_size(row)
-    while len(going):
+    while not over.all():
         before = time.monotonic()
         state = jax.block_until_ready(program(state, until))
-        status, sequences, first_stop = jax.device_get((state.status, state.sequences, state.first_stop))
-        for place in np.flatnonzero((status != RUNNING) & (going >= 0)):
-            wrong = None
-            if status[place] == SOLVED and row.published.wrong is not None:
-                wrong = int(
-                    test(take(state.params, place), jax.random.fold_in(keys[list(trials).index(going[place])], 1))
-                )
-            yield Outcome(
-                trial=int(going[place]),
-                status=STATUSES[status[place]],
-                sequences=int(sequences[place]) - taken_off(row, status[place]),
-                first_stop=int(first_stop[place])
-                if isinstance(row.criterion, FreshSet) and first_stop[place] >= 0
-                else None,
-                wrong=wrong,
-                seconds=round(time.monotonic() - began, 1),
-            )
-            going[place] = -1
-        left = np.flatnonzero(going >= 0)
-        if len(left) <= len(going) // 2:  # the stopped ones cost as much as the others
-            state, going = take(state, left), going[left]
-        if len(left):
-            yield Progress(int(sequences.max()))
+        for place in np.flatnonzero((np.asarray(state.status) != RUNNING) & ~over):
+            trial = take(state, place)
+            tests = int(trial.status) == SOLVED and row.published.wrong is not None
+            wrong = int(test(trial)) if tests else None
+            yield outcome(row, trial, int(numbers[place]), wrong, time.monotonic() - began)
+            over[place] = True
+        seen = int(state.sequences.max())
+        if 2 * over.sum() >= len(over):  # those that are over cost as much as the others
+            state, numbers, over = take(state, ~over), numbers[~over], over[~over]
+        yield Progress(seen)
         if time.monotonic() - before < CALL_SECONDS / 2:
             chunk *= 2
-        until = int(sequences.max()) + chunk
+        until = seen + chunk
+
+
+def outcome(row: Row, trial: Trial, number: int, wrong: int | None, seconds: float) -> Outcome:
+    status, sequences, first_stop = int(trial.status), int(trial.sequences), int(trial.first_stop)
+    if isinstance(row.criterion, Recent) and row.criterion.from_start and status == SOLVED:
+        sequences -= row.criterion.size
+    has_first = isinstance(row.criterion, FreshSet) and first_stop >= 0
+    return Outcome(
+        trial=number,
+        status=STATUSES[status],
+        sequences=sequences,
+        first_stop=first_stop if has_first else None,
+        wrong=wrong,
+        seconds=round(seconds, 1),
+    )
 
 
 def take(trials: Any, index: Any) -> Any:
     """Some of the trials, or one."""
     return jax.tree.map(lambda leaf: leaf[index], trials)
-
-
-def taken_off(row: Row, status: int) -> int:
-    """Of a criterion to stay right, the sequences that were right."""
-    stays = isinstance(row.criterion, Recent) and row.criterion.from_start and status == SOLVED
-    return row.criterion.size if stays else 0  # type: ignore[union-attr]

@@ -84,6 +84,10 @@ def remarks(summary: Summary) -> str:
     found = []
     if not mine:
         found.append(f"not run: needs --full, up to {row.full.cap:,} sequences a trial")
+    else:
+        unfinished = Config(**mine[0]["config"]).efforts[mine[0]["row"]].trials - len(mine)
+        if unfinished > 0:
+            found.append(f"{unfinished} trials more were cut off")
     for status, text in ("unsolved", "not solved within {} sequences"), ("diverged", "diverged after {} sequences"):
         seen = sorted({record["sequences"] for record in pick(mine, status=status)})
         if seen:

@@ -247,7 +247,7 @@ def experiment_1() -> Iterator[tuple[str, Row]]:
             rate=0.01,
             published=Published(50, 182_000),
             full=Effort(30, 1_000_000),
-            default=Effort(10, 1_000_000),
+            default=Effort(5, 1_000_000),
             note="Rprop in place of Quickprop, the epochs are our choice; 7-9 units published",
         ),
     )
@@ -267,7 +267,7 @@ def experiment_1() -> Iterator[tuple[str, Row]]:
                 rate=rate,
                 published=Published(solved, sequences, spread),
                 full=full,
-                default=Effort(10, 100_000),
+                default=Effort(10, 50_000),
                 weights=264 if blocks == 4 else 276,
                 biases="gates",
             ),

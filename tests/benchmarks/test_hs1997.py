@@ -18,8 +18,8 @@ from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import DIVERGED, RUNNING, SOLVED
 from benchmarks.hs1997.records import remarks, summarise
 from benchmarks.hs1997.report import table_rows
-from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Recent
-from rnnjax.tasks import Adding1997, EmbeddedReber
+from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Recent, lstm_2a
+from rnnjax.tasks import Adding1997, EmbeddedReber, LongLag2a
 from tests.support import sampler
 
 
@@ -116,6 +116,20 @@ def test_online_learning_is_the_paper_s_rule():
     np.testing.assert_array_equal(trained(frozen, trial, 0.9).params.b, [0])
 
 
+@pytest.mark.slow
+def test_hidden_units_take_no_part_before_they_are_added():
+    row = dataclasses.replace(ROWS["2a-lstm-100"], task=LongLag2a(4), network=lstm_2a(5), added=1, criterion=Recent(3))
+    trial = jax.jit(partial(experiment.start, row))(jax.random.key(0))
+    example = jax.tree.map(lambda leaf: leaf[0], experiment.by_sequence(row, row.task.sample(jax.random.key(1), 1)))
+    other = trial._replace(params=trial.params._replace(w=trial.params.w + 1))
+    first, same = train(row, trial, example), train(row, other, example)
+    np.testing.assert_array_equal(first.params.w_x, same.params.w_x)
+    assert np.any(first.params.w_x != trial.params.w_x)
+    np.testing.assert_array_equal(first.params.w, trial.params.w)
+    np.testing.assert_array_equal(first.params.cell.w_x, trial.params.cell.w_x)
+    assert np.any(train(row, first, example).params.cell.w_x != trial.params.cell.w_x)
+
+
 def test_the_second_set_has_no_string_of_the_first():
     both = sampler(experiment.draw_strings, static_argnums=0)(EmbeddedReber(50), jax.random.key(0))
     words = [{tuple(s) for s in np.where(x.inputs.any(-1), x.inputs.argmax(-1), 7).T} for x in both]
@@ -128,7 +142,7 @@ def test_the_second_set_has_no_string_of_the_first():
 
 
 def record(row, trial, status, sequences, **others):
-    defaults = {"first_stop": None, "wrong": None, "reason": None, "cap": 100}
+    defaults = {"first_stop": None, "wrong": None, "reason": None, "config": dataclasses.asdict(Config(trials=5))}
     return {"row": row, "trial": trial, "status": status, "sequences": sequences} | defaults | others
 
 
@@ -139,7 +153,7 @@ def test_summary():
     assert found.solved == 75
     assert found.ratio == 1.0
     assert found.wrong == pytest.approx(1 / 2560)
-    assert remarks(found) == "1 diverged after 7 sequences"
+    assert remarks(found) == "1 trials more were cut off; 1 diverged after 7 sequences"
     texts = dict(zip(table_rows(records)[0], table_rows(records)[1 + list(ROWS).index("4-lstm-100")], strict=True))
     assert texts["sequences, median (range)"] == "74,000 (37,000-185,000)"
     assert "not run: needs --full, up to 5,000,000 sequences" in table_rows(records)[-2][-1]
