@@ -340,10 +340,8 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
                 default=Effort(3, 25_000),
                 weights=10504,
                 online=online,
-                added=500 if online else 0,
-                note="hidden units added after 500 sequences, in place of when the error stops to fall"
-                if online
-                else "",
+                added=4_000,
+                note="cell and gate are added after 4,000 sequences (paper: when the error stops to fall)",
             ),
         )
 
