@@ -83,7 +83,7 @@ def remarks(summary: Summary) -> str:
     row, mine = summary.row, summary.records
     found = []
     if not mine:
-        found.append(f"not run: needs --full, up to {row.full.cap:,} sequences a trial")
+        found.append("not run" if row.default else f"not run: for --full, up to {row.full.cap:,} sequences a trial")
     else:
         unfinished = Config(**mine[0]["config"]).efforts[mine[0]["row"]].trials - len(mine)
         if unfinished > 0:

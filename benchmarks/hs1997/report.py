@@ -27,8 +27,6 @@ HEADINGS = (
     "ours",
     "remarks",
 )
-SHORT = ("ours: solved", "sequences, median (range)", "published: solved", "sequences", "ratio")
-"""What fits a terminal."""
 
 
 def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
@@ -39,17 +37,19 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
 def print_table(console: Console, records: Sequence[Record]) -> None:
     """The rows that were run, what to know of them, and what was not run."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("row", *SHORT):
-        table.add_column(heading, overflow="fold")
+    for heading in ("row", "solved", "sequences, median (range)", "published", "ratio"):
+        table.add_column(heading, no_wrap=heading == "row", justify="left" if heading == "row" else "right")
     names = dict.fromkeys(record["row"] for record in records)
     lines = []
     for name in names:
-        texts = dict(zip(HEADINGS, _texts(summarise(records, name)), strict=True))
-        table.add_row(name, *(texts[heading] for heading in SHORT))
-        if texts["remarks"]:
-            lines.append(f"{name}: {texts['remarks']}")
-        for reason in {record["reason"] for record in pick(records, row=name, status="failed")}:
-            lines.append(f"{name} failed: {reason}")
+        summary = summarise(records, name)
+        table.add_row(
+            name, _solved(summary), _number(*_spread(summary.sequences)), _published(summary), _ratio(summary)
+        )
+        text = remarks(summary)
+        lines += [f"{name}: {text}"] if text else []
+        failed = {record["reason"] for record in pick(records, row=name, status="failed")}
+        lines += [f"{name} failed: {reason}" for reason in failed]
     console.print(table)
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -60,20 +60,32 @@ def _texts(summary: Summary) -> tuple[str, ...]:
     row, published = summary.row, summary.row.published
     low, high = published.spread or (None, None)
     has_rate = not isinstance(row.network, RecurrentCascade) and not isinstance(row.algorithm, WeightGuessing)
-    solved = "-" if summary.solved is None else f"{summary.solved:.0f} % of {len(summary.records)}"
     return (
         row.experiment,
         row.method + (f", rate {row.rate:g}" if has_rate else ""),
         f"{row.counted or row.weights or '-'}",
         "-" if published.solved is None else f"{published.solved:g} %",
         _number(published.sequences, low, high) + _first(published.first_stop),
-        solved,
+        _solved(summary),
         _number(*_spread(summary.sequences)) + _first(summary.first_stop),
-        "-" if summary.ratio is None else f"{summary.ratio:.2f}",
+        _ratio(summary),
         "-" if published.wrong is None else f"{published.wrong * TEST:.1f}",
         "-" if summary.wrong is None else f"{summary.wrong * TEST:.1f}",
         remarks(summary),
     )
+
+
+def _solved(summary: Summary) -> str:
+    return "-" if summary.solved is None else f"{summary.solved:.0f} % of {len(summary.records)}"
+
+
+def _published(summary: Summary) -> str:
+    solved, sequences = summary.row.published.solved, summary.row.published.sequences
+    return " ".join([f"{solved:g} %"] * (solved is not None) + [f"{sequences:,.0f}"] * (sequences is not None)) or "-"
+
+
+def _ratio(summary: Summary) -> str:
+    return "-" if summary.ratio is None else f"{summary.ratio:.2f}"
 
 
 def _spread(sequences: np.ndarray) -> tuple[float | None, float | None, float | None]:

@@ -57,7 +57,7 @@ class Published(NamedTuple):
 class Strings(NamedTuple):
     """All of 256 strings trained on, and of 256 others, are predicted right; looked at every `every` sequences."""
 
-    every: int = 100
+    every: int = 50
 
 
 class Recent(NamedTuple):

@@ -156,7 +156,7 @@ def test_summary():
     assert remarks(found) == "1 trials more were cut off; 1 diverged after 7 sequences"
     texts = dict(zip(table_rows(records)[0], table_rows(records)[1 + list(ROWS).index("4-lstm-100")], strict=True))
     assert texts["sequences, median (range)"] == "74,000 (37,000-185,000)"
-    assert "not run: needs --full, up to 5,000,000 sequences" in table_rows(records)[-2][-1]
+    assert "not run: for --full, up to 5,000,000 sequences" in table_rows(records)[-2][-1]
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
