@@ -57,6 +57,7 @@ def test_a_unit_is_added_that_remembers_and_the_others_are_frozen():
     assert np.any(two.w[3, 1])
 
 
+@pytest.mark.slow
 def test_padding_does_not_count():
     xs, targets, real = latch()
     padded = np.full_like(xs[:2], 3), np.ones_like(targets[:2]), np.zeros_like(real[:2])
