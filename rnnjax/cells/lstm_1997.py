@@ -44,7 +44,7 @@ class LSTM1997(PointwiseCell[LSTM1997Params, LSTM1997Carry]):
 
     `hidden_size` counts memory cells, `block_size` those of a block. `input_gate_bias` and `output_gate_bias` are added
     to the drawn biases: one number, or one a block. `g="logistic"`, `h="identity"` and `output_gate=False`, by which
-    out = 1, make the cell of experiment 2a. Parameters, with output gates:
+    out = 1 and has no weights, make the cell of experiment 2a. Parameters:
     (input_size + hidden_size + 2 * hidden_size / block_size + 1) * (hidden_size + 2 * hidden_size / block_size).
 
     The derivative dc_t/dc_(t-1) is exactly 1, the constant error carousel, along the path that does not go through h.
