@@ -6,6 +6,7 @@ BENCHMARKS: Registry[str] = Registry(
     "benchmark",
     {
         "gradients": "benchmarks.gradients",
+        "hs1997": "benchmarks.hs1997",
         "lags": "benchmarks.lags",
         "truncation": "benchmarks.truncation",
         "speed": "benchmarks.speed",

@@ -11,10 +11,11 @@ from typing import Any
 
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
-from benchmarks.language import compare as language_compare
-from benchmarks.language import records as language_records
+from benchmarks.hs1997 import report as hs1997_report
 from benchmarks.lags import report as lags_report
 from benchmarks.lags.config import Config as LagsConfig
+from benchmarks.language import compare as language_compare
+from benchmarks.language import records as language_records
 from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
@@ -73,6 +74,11 @@ def arms(path: str, lag: str) -> Sequence[Sequence[str]]:
     return lags_report.arm_rows(records, LagsConfig(**records[0]["config"]), int(lag))
 
 
+def hs1997(path: str) -> Sequence[Sequence[str]]:
+    """The rows of the paper of 1997, those of a run with its numbers."""
+    return hs1997_report.table_rows(read_records(README.parent / path))
+
+
 def cells() -> Sequence[Sequence[str]]:
     """One row a class: its registered names, and what its docstring says."""
     names: dict[type, list[str]] = {}
@@ -100,6 +106,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "language-comparison": language_comparison,
     "lags": lags,
     "arms": arms,
+    "hs1997": hs1997,
     "cells": cells,
     "compositions": compositions,
 }

@@ -73,8 +73,15 @@ def test_arrows_have_no_circle():
         reach(part)
 
 
-OTHER_LOOPS = {"models/cross_entropy.py", "models/sampling.py", "train/loop.py", "train/language.py"}
-"""Over chunks of tokens, over tokens that are drawn one from the other, over training steps, over stretches of text."""
+OTHER_LOOPS = {
+    "models/cascade.py",
+    "models/cross_entropy.py",
+    "models/sampling.py",
+    "train/loop.py",
+    "train/language.py",
+}
+"""Over the steps and epochs of one unit, over chunks of tokens, over tokens that are drawn one from the other, over
+training steps, over stretches of text."""
 
 
 def test_loops_over_time_are_in_few_places():

@@ -1,5 +1,7 @@
 """Models built of cells."""
 
+from rnnjax.models.cascade import CascadeParams, RecurrentCascade
+from rnnjax.models.chunker import Chunker, ChunkerCarry, ChunkerParams, ChunkerStep
 from rnnjax.models.cross_entropy import softmax_cross_entropy
 from rnnjax.models.language import (
     LANGUAGE_MODELS,
@@ -20,9 +22,15 @@ from rnnjax.models.sampling import Sampler, sample, stream
 __all__ = [
     "LANGUAGE_MODELS",
     "BatchNormStack",
+    "CascadeParams",
+    "Chunker",
+    "ChunkerCarry",
+    "ChunkerParams",
+    "ChunkerStep",
     "LanguageLoss",
     "LanguageModel",
     "Recurrent",
+    "RecurrentCascade",
     "RecurrentCell",
     "Sampler",
     "awd_lstm",

@@ -13,7 +13,7 @@ from rnnjax.tasks.base import Batch, RegressionTask, at_end
 
 
 @dataclass(frozen=True)
-class _TwoSequence(RegressionTask):
+class TwoSequence(RegressionTask):
     """Real numbers of length U[T, 1.1 T]: N elements of the class, +1 or -1, then N(0, variance 0.2)."""
 
     informative: int = 3
@@ -61,8 +61,12 @@ class _TwoSequence(RegressionTask):
             lengths,
         )
 
+    def clean(self, batch: Batch) -> Float[Array, "time batch 1"]:
+        """The targets without noise."""
+        return batch.targets
 
-class TwoSequence3a(_TwoSequence):
+
+class TwoSequence3a(TwoSequence):
     """The first N elements are 1 for class 1 and -1 for class 2; the target is 1 or 0 at the end.
 
     A sequence is misclassified if the error is above 0.2. Guessing weights at random solves it sooner than learning.
@@ -72,7 +76,7 @@ class TwoSequence3a(_TwoSequence):
     """
 
 
-class TwoSequence3b(_TwoSequence):
+class TwoSequence3b(TwoSequence):
     """As 3a, with noise of variance 0.2 on the first N elements too: where it turns their sign, nobody can tell.
 
     Source: Hochreiter & Schmidhuber 1997, experiment 3b.
@@ -81,7 +85,7 @@ class TwoSequence3b(_TwoSequence):
     noisy_inputs: ClassVar[bool] = True
 
 
-class TwoSequence3c(_TwoSequence):
+class TwoSequence3c(TwoSequence):
     """As 3a, with targets 0.2 for class 1 and 0.8 for class 2, and noise of variance 0.1 on them.
 
     Misclassified if the output is more than 0.1 away from the target without noise.
@@ -93,7 +97,10 @@ class TwoSequence3c(_TwoSequence):
     levels: ClassVar[tuple[float, float]] = (0.2, 0.8)
     target_variance: ClassVar[float] = 0.1
 
+    def clean(self, batch: Batch) -> Float[Array, "time batch 1"]:
+        """The targets without noise, which the first element tells."""
+        return jnp.broadcast_to(jnp.where(batch.inputs[0] > 0, *self.levels), batch.targets.shape)
+
     def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
-        """Within 0.1 of the target without noise, which the first element tells."""
-        clean = jnp.where(batch.inputs[0] > 0, *self.levels)
-        return super().correct(outputs, batch._replace(targets=jnp.broadcast_to(clean, batch.targets.shape)))
+        """Within 0.1 of the target without noise."""
+        return super().correct(outputs, batch._replace(targets=self.clean(batch)))

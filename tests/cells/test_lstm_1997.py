@@ -56,6 +56,22 @@ def test_cells_of_a_block_share_its_gates():
 
 
 @pytest.mark.usefixtures("x64")
+def test_network_of_experiment_2a():
+    """One cell with an input gate alone, its input logistic and its output as it is, beside direct connections."""
+    cell = rnnjax.LSTM1997(1, output_gate=False, g="logistic", h="identity")
+    network = rnnjax.Readout(cell, 3, direct=True)
+    params = normal_like(init(network, 2, "float64"), 0)
+    carry = normal_like(network.initial_carry((), "float64"), 1)
+    x = np.array([0.3, -1.2])
+    own = params.cell
+    net = x @ own.w_x + np.array([carry.h[0], carry.gates[0]]) @ own.w_h + own.b
+    c = carry.c[0] + logistic(net[0]) * logistic(net[1])
+    new, y = network.step(params, carry, x)
+    np.testing.assert_allclose([new.c[0], new.h[0], new.gates[0]], [c, c, logistic(net[0])], rtol=1e-12)
+    np.testing.assert_allclose(y, c * params.w[0] + x @ params.w_x + params.b, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
 def test_constant_error_carousel():
     """Without recurrent weights dc_T/dc_t is the identity at any lag: there is no gate that could forget."""
     cell = rnnjax.LSTM1997(4, 2)
@@ -77,6 +93,12 @@ def test_gate_biases_are_those_of_their_blocks():
         (
             {"output_gate_bias": np.ones(3)},
             r"output_gate_bias must be one number, or one for each of 4 blocks, got \[1. 1. 1.\]",
+        ),
+        ({"g": "tanh"}, "g must be symmetric or logistic, got 'tanh'"),
+        ({"h": "logistic"}, "h must be symmetric or identity, got 'logistic'"),
+        (
+            {"output_gate": False, "output_gate_bias": -1.0},
+            "output_gate_bias has no effect without output gates, got -1.0",
         ),
         ({"block_size": 0}, "block_size must be an integer of at least 1, got 0"),
         (

@@ -66,7 +66,11 @@ def test_one_step_is_truncated_after_one_step():
 
 # --- the truncated gradient of 1997 -----------------------------------------------------------------------------------
 
-CORES = {"lstm-1997": lambda: rnnjax.LSTM1997(4, 2), "lstm": lambda: rnnjax.LSTM(3)}
+CORES = {
+    "lstm-1997": lambda: rnnjax.LSTM1997(4, 2),
+    "lstm-2a": lambda: rnnjax.LSTM1997(4, 2, output_gate=False, g="logistic", h="identity"),
+    "lstm": lambda: rnnjax.LSTM(3),
+}
 
 
 @pytest.mark.parametrize("core", slow_unless(("lstm-1997",), CORES))

@@ -1,0 +1,96 @@
+"""From trials to records, and from records to what the table and the figure show.
+
+A record is one trial of a row. Everything shown of a run is made from records.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.hs1997.config import Config
+from benchmarks.hs1997.experiment import TEST, Outcome
+from benchmarks.hs1997.rows import ROWS, Effort, Row
+from benchmarks.results import Record
+
+
+def make_record(config: Config, name: str, effort: Effort, outcome: Outcome, environment: Record) -> Record:
+    row = ROWS[name]
+    return {
+        "benchmark": "hs1997",
+        "row": name,
+        "experiment": row.experiment,
+        "method": row.method,
+        "weights": row.counted,
+        "cap": effort.cap,
+        **outcome._asdict(),
+        "config": dataclasses.asdict(config),
+        "environment": environment,
+    }
+
+
+def pick(records: Sequence[Record], **wanted: object) -> list[Record]:
+    """The records whose fields have the given values."""
+    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
+
+
+def missing(records: Sequence[Record], efforts: Mapping[str, Effort]) -> dict[str, list[int]]:
+    """The trials that a run still has to do, by row; one that failed is tried again."""
+    done = {(record["row"], record["trial"]) for record in records if record["status"] != "failed"}
+    left = {name: [i for i in range(effort.trials) if (name, i) not in done] for name, effort in efforts.items()}
+    return {name: trials for name, trials in left.items() if trials}
+
+
+class Summary(NamedTuple):
+    """A row of the table."""
+
+    row: Row
+    records: list[Record]
+    solved: float | None
+    """Per cent of our trials; None where there are none."""
+    sequences: np.ndarray
+    """Until success, of our trials that were solved, in order."""
+    ratio: float | None
+    """Our median over the published number."""
+    first_stop: float | None
+    """The median of ours."""
+    wrong: float | None
+    """The mean share of the test sequences."""
+
+
+def summarise(records: Sequence[Record], name: str) -> Summary:
+    row = ROWS[name]
+    mine = [record for record in pick(records, row=name) if record["status"] != "failed"]
+    solved = pick(mine, status="solved")
+    sequences = np.sort([record["sequences"] for record in solved])
+    published = row.published.sequences
+    stops = [record["first_stop"] for record in solved if record["first_stop"] is not None]
+    tests = [record["wrong"] for record in solved if record["wrong"] is not None]
+    return Summary(
+        row=row,
+        records=mine,
+        solved=100 * len(solved) / len(mine) if mine else None,
+        sequences=sequences,
+        ratio=float(np.median(sequences)) / published if published and solved else None,
+        first_stop=float(np.median(stops)) if stops else None,
+        wrong=float(np.mean(tests)) / TEST if tests else None,
+    )
+
+
+def remarks(summary: Summary) -> str:
+    """Why a row has no number, or not the numbers of all trials, and what the paper leaves open."""
+    row, mine = summary.row, summary.records
+    found = []
+    if not mine:
+        found.append("not run" if row.default else f"not run: for --full, up to {row.full.cap:,} sequences a trial")
+    else:
+        unfinished = Config(**mine[0]["config"]).efforts[mine[0]["row"]].trials - len(mine)
+        if unfinished > 0:
+            found.append(f"{unfinished} trials more were cut off")
+    for status, text in ("unsolved", "not solved within {} sequences"), ("diverged", "diverged after {} sequences"):
+        seen = sorted({record["sequences"] for record in pick(mine, status=status)})
+        if seen:
+            span = f"{seen[0]:,}" if len(seen) == 1 else f"{seen[0]:,} to {seen[-1]:,}"
+            found.append(f"{len(pick(mine, status=status))} {text.format(span)}")
+    return "; ".join([*found, *([row.note] if row.note else [])])

@@ -1,0 +1,104 @@
+"""The table in the terminal, and its rows for the README."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.hs1997.experiment import TEST
+from benchmarks.hs1997.records import Summary, pick, remarks, summarise
+from benchmarks.hs1997.rows import ROWS
+from benchmarks.results import Record
+from rnnjax.learn import WeightGuessing
+from rnnjax.models import RecurrentCascade
+
+HEADINGS = (
+    "experiment",
+    "method",
+    "weights",
+    "published: solved",
+    "sequences",
+    "ours: solved",
+    "sequences, median (range)",
+    "ratio",
+    "wrong of 2560: published",
+    "ours",
+    "remarks",
+)
+
+
+def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Headings, and all rows of the paper: those that were not run too."""
+    return [HEADINGS, *(_texts(summarise(records, name)) for name in ROWS)]
+
+
+def print_table(console: Console, records: Sequence[Record]) -> None:
+    """The rows that were run, what to know of them, and what was not run."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("row", "solved", "sequences, median (range)", "published", "ratio"):
+        table.add_column(heading, no_wrap=heading == "row", justify="left" if heading == "row" else "right")
+    names = dict.fromkeys(record["row"] for record in records)
+    lines = []
+    for name in names:
+        summary = summarise(records, name)
+        table.add_row(
+            name, _solved(summary), _number(*_spread(summary.sequences)), _published(summary), _ratio(summary)
+        )
+        text = remarks(summary)
+        lines += [f"{name}: {text}"] if text else []
+        failed = {record["reason"] for record in pick(records, row=name, status="failed")}
+        lines += [f"{name} failed: {reason}" for reason in failed]
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Not run: {', '.join(name for name in ROWS if name not in names) or 'none'}.", highlight=False)
+
+
+def _texts(summary: Summary) -> tuple[str, ...]:
+    row, published = summary.row, summary.row.published
+    low, high = published.spread or (None, None)
+    has_rate = not isinstance(row.network, RecurrentCascade) and not isinstance(row.algorithm, WeightGuessing)
+    return (
+        row.experiment,
+        row.method + (f", rate {row.rate:g}" if has_rate else ""),
+        f"{row.counted or row.weights or '-'}",
+        "-" if published.solved is None else f"{published.solved:g} %",
+        _number(published.sequences, low, high) + _first(published.first_stop),
+        _solved(summary),
+        _number(*_spread(summary.sequences)) + _first(summary.first_stop),
+        _ratio(summary),
+        "-" if published.wrong is None else f"{published.wrong * TEST:.1f}",
+        "-" if summary.wrong is None else f"{summary.wrong * TEST:.1f}",
+        remarks(summary),
+    )
+
+
+def _solved(summary: Summary) -> str:
+    return "-" if summary.solved is None else f"{summary.solved:.0f} % of {len(summary.records)}"
+
+
+def _published(summary: Summary) -> str:
+    solved, sequences = summary.row.published.solved, summary.row.published.sequences
+    return " ".join([f"{solved:g} %"] * (solved is not None) + [f"{sequences:,.0f}"] * (sequences is not None)) or "-"
+
+
+def _ratio(summary: Summary) -> str:
+    return "-" if summary.ratio is None else f"{summary.ratio:.2f}"
+
+
+def _spread(sequences: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    if not len(sequences):
+        return None, None, None
+    return float(np.median(sequences)), float(sequences[0]), float(sequences[-1])
+
+
+def _number(middle: float | None, low: float | None, high: float | None) -> str:
+    if middle is None:
+        return "-"
+    return f"{middle:,.0f}" + ("" if low is None else f" ({low:,.0f}-{high:,.0f})")
+
+
+def _first(first_stop: float | None) -> str:
+    return "" if first_stop is None else f", ST1 {first_stop:,.0f}"
