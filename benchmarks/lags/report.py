@@ -27,7 +27,7 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
             found = [make_row(records, task=task, cell=cell, lag=lag, **first_arm(config)) for lag in lags]
             texts = (_outcome(row) for row in found)
             life = half_life(records, lags, task=task, cell=cell, **first_arm(config))
-            clipped = np.mean([row.clipped for row in found if row.failure is None] or [math.nan])
+            clipped = float(np.mean([row.clipped for row in found if row.failure is None] or [math.nan]))
             rows.append((task, cell, _number(life, ".1f"), *texts, _number(clipped, ".0%")))
     return rows
 

@@ -58,7 +58,7 @@ def profile(cell_name: str, text: str) -> dict[str, float]:
         return jnp.square(rnnjax.unroll(cell, params, xs)[1]).mean()
 
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(params, xs).compile()
-    purposes = instructions(compiled.as_text())
+    purposes = instructions(compiled.as_text() or "")
     for _ in range(3):
         jax.block_until_ready(compiled(params, xs))
     samples = [seconds(lambda: jax.block_until_ready(compiled(params, xs)), purposes) for _ in range(REPEATS)]

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import jax
-from jax import Array, lax
+from jax import lax
 
 from benchmarks.devices import compiler_options
 from benchmarks.gradients.experiment import draw_batches, draw_params
@@ -44,7 +44,7 @@ class Experiment:
         def bias(inputs: tuple[Any, Batch]) -> Agreement:
             params, batches = inputs
             batch = jax.tree.map(lambda leaf: leaf[0], batches)
-            given: dict[str, Array] = {name: getattr(batch, name) for name in ("targets", "weights", "lengths")}
+            given: dict[str, Any] = {name: getattr(batch, name) for name in ("targets", "weights", "lengths")}
             return truncation_bias(model, params, batch.inputs, task.step_loss, self.k2, **given).agreement
 
         params = draw_params(model, task.input_size, "float32", config.seeds)
