@@ -33,6 +33,12 @@ def test_records_are_those_of_committed_code():
         assert all("+changes" not in record["environment"]["commit"] for record in read_records(path))
 
 
+def test_every_record_has_its_command():
+    folder = REPOSITORY / "benchmarks" / "reference"
+    listed = re.findall(r"^\| (\S+\.jsonl) \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.jsonl"))
+
+
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (REPOSITORY / target).exists(), target
