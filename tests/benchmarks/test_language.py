@@ -21,20 +21,8 @@ from rnnjax.train import language
 
 REPOSITORY = Path(__file__).parents[2]
 LINES = "".join(f"a line of text, the {number}. of many.\n" for number in 20 * "0123456789")
-SMALL = [
-    "--cell",
-    "rnn",
-    "--hidden-size",
-    "4",
-    "--layers",
-    "1",
-    "--batch-size",
-    "4",
-    "--bptt",
-    "20",
-    "--restart",
-    "0.1",
-]
+SIZES = ["--hidden-size", "4", "--layers", "1", "--batch-size", "4", "--bptt", "20"]
+SMALL = ["--cell", "rnn", *SIZES, "--restart", "0.1"]
 
 
 @pytest.fixture(scope="module")
