@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         # A resumed run, or a comparison, has defaults of its own: parse again on top of them.
         defaults = getattr(sys.modules[command.__module__], "defaults", dict)(**bound.arguments)
         if defaults:
-            # Under the names of the command: cyclopts passes over an option, such as lags, that has the name of another.
+            # Under the command's names: else cyclopts passes over an option that has the name of another, such as lags.
             for name in reversed(app.parse_commands(arguments)[0]):
                 defaults = {name: defaults}
             app.config = cyclopts.config.Dict(defaults)
