@@ -29,7 +29,10 @@ def main(arguments: Sequence[str]) -> int:
         # A resumed run, or a comparison, has defaults of its own: parse again on top of them.
         defaults = getattr(sys.modules[command.__module__], "defaults", dict)(**bound.arguments)
         if defaults:
-            app.config = cyclopts.config.Dict(defaults, use_commands_as_keys=False)
+            # Under the command's names: else cyclopts passes over an option that has the name of another, such as lags.
+            for name in reversed(app.parse_commands(arguments)[0]):
+                defaults = {name: defaults}
+            app.config = cyclopts.config.Dict(defaults)
             command, bound, _ = app.parse_args(arguments)
         command(*bound.args, **bound.kwargs)
     except (cyclopts.CycloptsError, UsageError) as error:
