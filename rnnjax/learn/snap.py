@@ -11,9 +11,9 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Bool, Float, Int
 
-from rnnjax.cells.base import Cell, carry_dtype
-from rnnjax.learn.base import StepLoss, Steps, transition
-from rnnjax.learn.forward import ForwardAlgorithm, Stepped, step_loss
+from rnnjax.cells.base import Cell, carry_dtype, output_dtype
+from rnnjax.learn.base import StepLoss, Steps, score, transition
+from rnnjax.learn.forward import ForwardAlgorithm, Stepped
 
 POINTS = 16
 """Random points at which the pattern is looked for: an entry of a relu is zero at half of them."""
@@ -25,6 +25,7 @@ class SnAp1(ForwardAlgorithm):
     reaches within one step, the pattern of I_t:
 
         J_t = pattern * (D_t J_(t-1) + I_t),    D_t = dcarry_t/dcarry_(t-1),    I_t = dcarry_t/dparams
+        dL_t/dparams = dL_t/dcarry_t J_t + the part through the output of step t alone
 
     For the usual cells that is one entry a parameter for each component of the carry, so that a step costs what the
     Jacobian D costs, carry^3 in the worst case, and not carry^2 * parameters. It is exact where the units of the carry
@@ -49,23 +50,26 @@ class SnAp1(ForwardAlgorithm):
     ) -> Stepped:
         pattern = _pattern(cell, cell.input_size(params))
         flat, restore = ravel_pytree(carry)
-        (value, after), (direct, of_carry) = jax.value_and_grad(
-            lambda params, flat: step_loss(cell, params, restore(flat), step, loss), argnums=(0, 1), has_aux=True
-        )(params, flat)
-        own, restore_params = ravel_pytree(direct)
-        gradients = restore_params(own + (memory * of_carry[pattern.places]).sum(1))
 
         def advance(params: Any, flat: Array) -> Array:
             return ravel_pytree(transition(cell, params, restore(flat), step)[0])[0]
 
+        def of_output(params: Any, after: Array) -> Float[Array, ""]:
+            y = cell.output(params, restore(after), cell.project(params, step.xs))
+            return score(loss, y.astype(output_dtype(params, step.xs)), step.targets, step.weights)
+
         # States whose parameters do not overlap are differentiated together: in one pass for an RNN, two for an LSTM.
-        _, pull = jax.vjp(lambda params: advance(params, flat), params)
+        after, pull = jax.vjp(lambda params: advance(params, flat), params)
         together = jax.vmap(lambda group: ravel_pytree(pull(group)[0])[0])(jnp.asarray(pattern.groups, flat.dtype))
-        immediate = together[pattern.group_of[pattern.places], np.arange(len(own), dtype=np.int32)[:, None]]
+        immediate = together[pattern.group_of[pattern.places], np.arange(len(memory), dtype=np.int32)[:, None]]
         jacobian = jax.jacrev(advance, argnums=1)(params, flat)
         kept = jacobian[pattern.places[:, :, None], pattern.places[:, None, :]]
         memory = jnp.where(pattern.real, jnp.einsum("pij,pj->pi", kept, memory) + immediate, 0)
-        return Stepped(after, memory, value, gradients)
+
+        value, (direct, of_carry) = jax.value_and_grad(of_output, argnums=(0, 1))(params, after)
+        own, restore_params = ravel_pytree(direct)
+        gradients = restore_params(own + (memory * of_carry[pattern.places]).sum(1))
+        return Stepped(restore(after), memory, value, gradients)
 
 
 class Pattern(NamedTuple):

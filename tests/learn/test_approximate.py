@@ -124,12 +124,9 @@ def test_snap_of_an_elman_network_keeps_each_unit_s_own_trace():
     h, trace, want = np.zeros(3), np.zeros((INPUTS + 3 + 1, 3)), 0
     for x, target, weight in zip(case.xs[:, 0], case.targets[:, 0], case.weights[:, 0], strict=True):
         sources = np.concatenate([x, h, [1]])
-        before, slope = h, 1 - np.tanh(x @ params.w_x + h @ params.w_h + params.b) ** 2
-        h = np.tanh(x @ params.w_x + before @ params.w_h + params.b)
-        error = 2 * weight * (h - target)
-        # The loss of a step goes through the whole recurrent matrix once, to the traces of the step before.
-        want += sources[:, None] * (slope * error) + trace * (params.w_h @ (slope * error))
-        trace = slope * (np.diag(params.w_h) * trace + sources[:, None])
+        h = np.tanh(x @ params.w_x + h @ params.w_h + params.b)
+        trace = (1 - h**2) * (np.diag(params.w_h) * trace + sources[:, None])
+        want += trace * 2 * weight * (h - target)
     got = learn(SnAp1(), case).gradients
     np.testing.assert_allclose(np.concatenate([got.w_x, got.w_h, got.b[None]]), want, rtol=1e-12)
 
