@@ -22,7 +22,18 @@ from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.checks import check_carry, check_flags, check_inputs, check_lengths, check_params, check_size
 from rnnjax.compose.base import Composite
 from rnnjax.kernels import blocked, cudnn, deer, fused, parallel
-from rnnjax.kernels.base import Kernel, Stretch, cast, over_blocks, perturb, select, spread_as, vary_with, widen
+from rnnjax.kernels.base import (
+    Kernel,
+    Stretch,
+    cast,
+    over_blocks,
+    own_key,
+    perturb,
+    select,
+    spread_as,
+    vary_with,
+    widen,
+)
 from rnnjax.kernels.choice import decide
 from rnnjax.registry import Registry
 
@@ -311,11 +322,8 @@ def _perturb(cell: Cell[Any, Any], key: Array, params: Any, xs: Array) -> tuple[
     """
     shape = cell.leading_shape(xs)
     perturbed, noise = cell.perturb(key, params, shape)
-    axes = sorted(jax.typeof(xs).manual_axis_type.varying)
-    if axes:
-        for axis in axes:
-            key = jax.random.fold_in(key, lax.axis_index(axis))
-        _, noise = cell.perturb(key, params, shape)
+    if jax.typeof(xs).manual_axis_type.varying:
+        _, noise = cell.perturb(own_key(key, xs), params, shape)
     return perturbed, noise
 
 

@@ -143,6 +143,13 @@ def vary_with(tree: T, like: Any) -> T:
     return jax.tree.map(vary, tree)
 
 
+def own_key(key: Array, like: Array) -> Array:
+    """Inside `jax.shard_map`, a key of each device's own, for every mesh axis that `like` varies over."""
+    for axis in sorted(jax.typeof(like).manual_axis_type.varying):
+        key = jax.random.fold_in(key, lax.axis_index(axis))
+    return key
+
+
 def spread_as(xs: Array, leading: int, carry: T) -> T:
     """A carry whose batch lies on the devices as that of the inputs, whose first `leading` axes are time and batch.
 

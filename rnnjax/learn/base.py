@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, carry_dtype, output_dtype
-from rnnjax.kernels.base import select
+from rnnjax.kernels.base import select, vary_with
 from rnnjax.learn.dependence import depends
 from rnnjax.scan import prepare, prepare_resets
 
@@ -97,7 +97,8 @@ class Algorithm(abc.ABC):
             key: for algorithms that draw random numbers.
 
         Returns:
-            `Learned`: the loss, its gradients (a pytree like `params`), and the carry.
+            `Learned`: the loss, its gradients (a pytree like `params`), and the carry. Inside `jax.shard_map` loss and
+            gradients are those of the device's own part of the batch: their `lax.pmean` is that of the whole.
 
         Raises:
             TypeError: `xs`, `lengths`, `resets` or `weights` of the wrong kind.
@@ -107,6 +108,7 @@ class Algorithm(abc.ABC):
         carry, steps = self.prepare(
             cell, params, carry, xs, loss, targets=targets, weights=weights, lengths=lengths, resets=resets, key=key
         )
+        params, carry, steps = vary_with((params, carry, steps), (params, carry, steps))
         result = self.learn(cell, params, carry, steps, loss, key)
         return result._replace(carry=lax.stop_gradient(result.carry))
 
@@ -178,6 +180,12 @@ def transition(
     z = cell.project(params, step.xs)
     carry = select(step.valid, cell.advance(params, carry, z), carry)
     return carry, cell.output(params, carry, z).astype(dtype)
+
+
+def nothing(params: Any, carry: Any, steps: Steps) -> Learned:
+    """What an algorithm adds up from, before its first step; inside `jax.shard_map` on each device by itself."""
+    learned = Learned(jnp.zeros((), steps.weights.dtype), jax.tree.map(jnp.zeros_like, params), carry)
+    return vary_with(learned, steps)
 
 
 def score(loss: StepLoss, ys: Array, targets: Any, weights: Array) -> Float[Array, ""]:

@@ -12,8 +12,8 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from rnnjax.cells.base import Cell, output_dtype
-from rnnjax.kernels.base import cast, widen
-from rnnjax.learn.base import Algorithm, Learned, StepLoss, Steps, score, transition
+from rnnjax.kernels.base import cast, own_key, widen
+from rnnjax.learn.base import Algorithm, Learned, StepLoss, Steps, nothing, score, transition
 
 
 class ForwardCarry(NamedTuple):
@@ -46,7 +46,7 @@ class ForwardAlgorithm(Algorithm):
     ) -> Stepped:
         """One step of one example: arrays have no batch axes."""
 
-    def noise(self, key: Array | None, cell: Cell[Any, Any], params: Any, shape: tuple[int, ...]) -> Any:
+    def noise(self, key: Array, cell: Cell[Any, Any], params: Any, shape: tuple[int, ...]) -> Any:
         """Random numbers for every step; `shape` is that of time and batch."""
         return None
 
@@ -79,9 +79,8 @@ class ForwardAlgorithm(Algorithm):
             after = ForwardCarry(stepped.carry, stepped.memory)
             return Learned(state.loss + stepped.loss.sum(), gradients, after), None
 
-        nothing = Learned(jnp.zeros((), steps.weights.dtype), jax.tree.map(jnp.zeros_like, wide), carry)
-        noise = self.noise(key, cell, params, steps.weights.shape)
-        result, _ = lax.scan(body, nothing, (steps, noise))
+        noise = None if key is None else self.noise(own_key(key, steps.xs), cell, params, steps.weights.shape)
+        result, _ = lax.scan(body, nothing(wide, carry, steps), (steps, noise))
         return result._replace(gradients=cast(result.gradients, dtypes))
 
 

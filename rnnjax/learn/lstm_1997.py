@@ -13,7 +13,7 @@ from rnnjax.cells.base import Cell, carry_dtype
 from rnnjax.cells.lstm import LSTM
 from rnnjax.cells.lstm_1997 import LSTM1997
 from rnnjax.compose.readout import Readout
-from rnnjax.kernels.base import select
+from rnnjax.kernels.base import select, vary_with
 from rnnjax.learn.base import StepLoss, Steps, score
 from rnnjax.learn.forward import ForwardAlgorithm, Stepped
 
@@ -80,7 +80,8 @@ class Truncated1997(ForwardAlgorithm):
         def state(zx: Array, c: Array) -> Array:
             return jnp.asarray(pointwise(zx, c).c)
 
-        along = jnp.asarray((writers[..., None] == np.arange(len(zx))).any(1), zx.dtype)  # [units, net inputs]
+        along = (writers[..., None] == np.arange(len(zx))).any(1)  # [units, net inputs]
+        along = vary_with(jnp.asarray(along, zx.dtype), zx)
         slopes = jax.vmap(lambda net: jax.jvp(lambda zx: state(zx, carry.c), (zx,), (net,))[1])(along)
         _, kept = jax.jvp(lambda c: state(zx, c), (carry.c,), (jnp.ones_like(carry.c),))
         memory = select(step.valid, kept * memory + sources[:, None, None] * slopes, memory)

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Bool, Float, Int
 
 from rnnjax.cells.base import Cell, carry_dtype, output_dtype
+from rnnjax.kernels.base import vary_with
 from rnnjax.learn.base import StepLoss, Steps, score, transition
 from rnnjax.learn.forward import ForwardAlgorithm, Stepped
 
@@ -60,7 +61,9 @@ class SnAp1(ForwardAlgorithm):
 
         # States whose parameters do not overlap are differentiated together: in one pass for an RNN, two for an LSTM.
         after, pull = jax.vjp(lambda params: advance(params, flat), params)
-        together = jax.vmap(lambda group: ravel_pytree(pull(group)[0])[0])(jnp.asarray(pattern.groups, flat.dtype))
+        together = jax.vmap(lambda group: ravel_pytree(pull(group)[0])[0])(
+            vary_with(jnp.asarray(pattern.groups, flat.dtype), flat)
+        )
         immediate = together[pattern.group_of[pattern.places], np.arange(len(memory), dtype=np.int32)[:, None]]
         jacobian = jax.jacrev(advance, argnums=1)(params, flat)
         kept = jacobian[pattern.places[:, :, None], pattern.places[:, None, :]]

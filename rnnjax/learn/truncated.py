@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from rnnjax.cells.base import Cell, output_dtype
 from rnnjax.checks import check_size
 from rnnjax.kernels.base import cast, over_blocks, widen
-from rnnjax.learn.base import Algorithm, Learned, StepLoss, Steps, score_all
+from rnnjax.learn.base import Algorithm, Learned, StepLoss, Steps, nothing, score_all
 from rnnjax.scan import unroll
 
 
@@ -98,6 +98,5 @@ class TruncatedBPTT(Algorithm):
             return Learned(sum_before + value, gradients, TruncatedCarry(after, before, *kept)), None
 
         inputs = steps._replace(valid=valid, resets=resets)
-        nothing = Learned(jnp.zeros((), steps.weights.dtype), jax.tree.map(jnp.zeros_like, wide), carry)
-        result, _ = over_blocks(piece, nothing, inputs, self.k1, reverse=False)
+        result, _ = over_blocks(piece, nothing(wide, carry, inputs), inputs, self.k1, reverse=False)
         return result._replace(gradients=cast(result.gradients, dtypes))

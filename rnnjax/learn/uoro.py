@@ -47,9 +47,8 @@ class UORO(ForwardAlgorithm):
         return RankOne(*(jnp.zeros(size, carry_dtype(dtype)) for size in sizes))
 
     def noise(
-        self, key: Array | None, cell: Cell[Any, Any], params: Any, shape: tuple[int, ...]
+        self, key: Array, cell: Cell[Any, Any], params: Any, shape: tuple[int, ...]
     ) -> Float[Array, "time *batch carry"]:
-        assert key is not None
         size = self.memory(cell, params, jnp.float32).carry.size
         return jax.random.rademacher(key, (*shape, size), jnp.float32)
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
 import rnnjax
 from rnnjax import learn as algorithms
@@ -67,6 +68,25 @@ def test_one_signature(name, case):
     carry = jax.eval_shape(lambda: call(make(name), case.cell, params, None, *data).carry)
     again = jax.eval_shape(lambda carry: call(make(name), case.cell, params, carry, *data).carry, carry)
     assert carry == again
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", slow_unless(("tbptt",), DETERMINISTIC))
+def test_batch_spread_over_devices(name):
+    """Inside jax.shard_map each of two devices learns from its part; together that is the whole."""
+    case = Case(network(rnnjax.LSTM(3)), batch=4)
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    whole, parts = PartitionSpec(), PartitionSpec(None, "batch")
+
+    def run(params, xs, targets):
+        return make(name)(case.cell, params, None, xs, squares, targets=targets)[:2]
+
+    def spread(*arguments):
+        return jax.lax.pmean(run(*arguments), "batch")
+
+    arguments = case.params, case.xs, case.targets
+    got = jax.jit(jax.shard_map(spread, mesh=mesh, in_specs=(whole, parts, parts), out_specs=whole))(*arguments)
+    assert relative_error(got, jax.jit(run)(*arguments)) < 1e-12
 
 
 @pytest.mark.slow
