@@ -11,7 +11,7 @@ KEY = jax.random.key(0)
 
 
 SCALE, HIDDEN, INPUTS = 1.3, 32, 20
-FAST = ("lstm", "gru", "lstm-layer-norm", "lru", "min-lstm")
+FAST = ("lstm", "gru", "lru")
 
 
 def cells_with(setting, without=None):

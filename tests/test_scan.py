@@ -20,7 +20,7 @@ CELLS = {
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", slow_unless(("gru-reset-before",), CELLS))
+@pytest.mark.parametrize("name", slow_unless(("lru",), CELLS))
 def test_remat_changes_nothing(name):
     """Results and gradients, with dropout, gaps and borders, in segments that fit and that do not."""
     cell, random, reverse = CELLS[name], np.random.RandomState(0), name in ("lru", "stack")
@@ -40,7 +40,7 @@ def test_remat_changes_nothing(name):
         chex.assert_trees_all_close(outcome(remat, params, xs), outcome(None, params, xs), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("kernel", ["auto", "scan"])
+@pytest.mark.parametrize("kernel", slow_unless(("auto",), ("auto", "scan")))
 def test_memory_grows_with_the_root_of_time(kernel):
     """What the backward pass keeps beside inputs, outputs and their gradients."""
     cell = rnnjax.LSTM(64)
@@ -60,8 +60,9 @@ def test_memory_grows_with_the_root_of_time(kernel):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("kernel", ["blocked", pytest.param("scan", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("cell", [rnnjax.LSTM(5), pytest.param(rnnjax.GRU(5), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["blocked", "scan"])
+@pytest.mark.parametrize("cell", [rnnjax.LSTM(5), rnnjax.GRU(5)])
 def test_gradient_by_perturbations_is_that_by_the_carry(cell, kernel):
     """At every step, as by the backward pass that flow has for itself; and other gradients stay what they are."""
     lengths, time = np.array([19, 0, 7]), 19

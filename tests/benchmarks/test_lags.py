@@ -34,6 +34,7 @@ def read(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_run(tmp_path, capsys):
     """Runs that diverge stop, are recorded as such and leave the others alone."""
     assert main([*TINY, *EXPLODING, "--out", str(tmp_path)]) == 0

@@ -25,7 +25,7 @@ def draw(cell, dtype="float64"):
     [
         pytest.param((6,), 3, marks=pytest.mark.slow),
         pytest.param((4, 5), 3, marks=pytest.mark.slow),
-        ((4, 5), (1, 4)),
+        pytest.param((4, 5), (1, 4), marks=pytest.mark.slow),
         pytest.param((3, 2, 4), (3, 1, 2), marks=pytest.mark.slow),
     ],
     ids=str,

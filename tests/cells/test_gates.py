@@ -7,12 +7,14 @@ import pytest
 
 import rnnjax
 from rnnjax.initializers import Chrono, Rotations
-from tests.support import init, normal_like
+from tests.support import init, normal_like, slow_unless
 
 SIZE = 200
 
 
-@pytest.mark.parametrize("name", ["lstm", "lstm-peephole", "lstm-projected", "lstm-layer-norm", "slstm"])
+@pytest.mark.parametrize(
+    "name", slow_unless(("lstm",), ["lstm", "lstm-peephole", "lstm-projected", "lstm-layer-norm", "slstm"])
+)
 def test_chrono_bias_of_an_lstm(name):
     """b_f = ln U[1, T - 1] and b_i = -b_f: the time constants 1 / (1 - f) are spread over 2 ... T."""
     b = np.asarray(init(rnnjax.CELLS[name](SIZE, forget_bias=Chrono(100)), 3).b)
@@ -23,7 +25,7 @@ def test_chrono_bias_of_an_lstm(name):
     check_time_constants(f)
 
 
-@pytest.mark.parametrize("name", ["gru", "gru-reset-before", "gru-layer-norm"])
+@pytest.mark.parametrize("name", slow_unless(("gru",), ["gru", "gru-reset-before", "gru-layer-norm"]))
 def test_chrono_bias_of_a_gru(name):
     r, z, n = np.split(np.asarray(init(rnnjax.CELLS[name](SIZE, update_bias=Chrono(100)), 3).b), 3)
     assert not np.any(r)

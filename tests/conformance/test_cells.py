@@ -69,7 +69,7 @@ every_cell_with_a_step_if_slow = pytest.mark.parametrize(
 )
 every_cell_with_lengths_if_slow = pytest.mark.parametrize(
     ("name", "lengths"),
-    [pytest.param(name, None, id=f"{name}-whole") for name in FAST]
+    [pytest.param(name, None, id=f"{name}-whole", marks=pytest.mark.slow) for name in FAST]
     + [
         pytest.param(name, LENGTHS, id=f"{name}-lengths", marks=() if name in FAST else pytest.mark.slow)
         for name in KINDS

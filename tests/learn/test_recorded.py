@@ -32,6 +32,7 @@ def test_rtrl_is_that_of_braintrace():
     assert relative_error(gradients(RTRL()), weights(RECORDED["rtrl"])) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_snap_is_that_of_braintrace():
     assert relative_error(gradients(SnAp1()), weights(RECORDED["snap-1"])) < 1e-12

@@ -41,6 +41,7 @@ def test_equations():
         np.testing.assert_allclose(got, sources @ params.w_out, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_unit_is_added_that_remembers_and_the_others_are_frozen():
     data = latch()
     params = fit(START, *data)

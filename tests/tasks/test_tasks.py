@@ -20,7 +20,7 @@ LENGTH, BATCH = 100, 4096
 KEY = jax.random.key(0)
 
 
-FAST = ("adding-1997", "copy-memory", "temporal-order-6b", "embedded-reber", "long-lag-2c", "two-sequence-3c")
+FAST = ("adding-1997", "copy-memory", "embedded-reber", "two-sequence-3c")
 """One of each kind."""
 
 
