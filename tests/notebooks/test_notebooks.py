@@ -29,7 +29,8 @@ def test_is_clean_and_opens_in_colab(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path):
+def test_runs(path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # what trains for a minute is worth optimising
     notebook = read(path)
     NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
