@@ -29,8 +29,7 @@ def test_is_clean_and_opens_in_colab(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")  # what trains for a minute is worth optimising
+def test_runs(path):
     notebook = read(path)
     NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
