@@ -13,8 +13,18 @@ class Interrupted(Exception):
     """The user stopped a benchmark: the message says how to resume, and the command line exits with code 130."""
 
 
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory")
+"""What JAX, and PyTorch on a GPU and on a CPU, say."""
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
 def failure(error: Exception) -> str:
     """The status of an experiment that an error of the device or of memory ended."""
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return "out of memory"
-    return "failed: " + " ".join(str(error).split())[:200]
+    return "out of memory" if is_out_of_memory(error) else f"failed: {one_line(error)}"

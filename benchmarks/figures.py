@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+
+from rnnjax import flow
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's palette, which the colour-blind can tell apart, with grey for its yellow."""
@@ -31,3 +35,8 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
 def in_style() -> Any:
     """The context that figures are drawn and saved in."""
     return matplotlib.rc_context(STYLE)
+
+
+def median_band(samples: np.ndarray) -> flow.Band:
+    """The median over seeds with its 95 % bootstrap band."""
+    return flow.bootstrap(jax.random.key(0), samples)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.errors import BenchmarkError, UsageError
 
 Record = dict[str, Any]
@@ -94,6 +96,29 @@ def read_records(path: Path) -> list[Record]:
         except ValueError:
             break
     return records
+
+
+def pick(records: Sequence[Record], **wanted: Any) -> list[Record]:
+    """The records whose fields have the given values."""
+    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
+
+
+def values(records: Sequence[Record], *path: str) -> np.ndarray:
+    """A field of every record, `[seeds, ...]`; `path` leads to a nested one."""
+
+    def get(record: Any) -> Any:
+        for name in path:
+            record = record[name]
+        return [float(item) for item in record] if isinstance(record, list) else float(record)
+
+    return np.array([get(record) for record in records])
+
+
+def digits(values: Any) -> Any:
+    """Numbers as JSON holds them, to 5 significant digits."""
+    if np.ndim(values):
+        return [digits(value) for value in values.tolist()]
+    return float(f"{float(values):.5g}")
 
 
 def _new_folder(parent: Path) -> Path:

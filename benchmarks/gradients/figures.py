@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmarks.figures import COLOURS, in_style, save
+from benchmarks.figures import COLOURS, in_style, median_band, save
 from benchmarks.gradients.config import Config
-from benchmarks.gradients.records import MEASURED, PHASES, median_band, pick, values
-from benchmarks.results import Record
+from benchmarks.gradients.records import MEASURED, PHASES
+from benchmarks.results import Record, pick, values
 
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 

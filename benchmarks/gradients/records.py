@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.figures import median_band
 from benchmarks.gradients.experiment import Experiment, Phase
-from benchmarks.results import Record
+from benchmarks.results import Record, digits, pick, values
 from rnnjax import flow
 
 PHASES = ("initial", "clipped", "unclipped")
@@ -72,38 +73,10 @@ def _status(curves: Any, history: Any, seed: int) -> str:
     return "ok" if finite and known else "diverged"
 
 
-def digits(values: Any) -> Any:
-    """Numbers as JSON holds them, to 5 significant digits."""
-    if np.ndim(values):
-        return [digits(value) for value in values.tolist()]
-    return float(f"{float(values):.5g}")
-
-
 def is_done(records: Sequence[Record], experiment: Experiment) -> bool:
     """Whether all records of an experiment are there; one that failed is tried again."""
     mine = pick(records, cell=experiment.cell_name, lag=experiment.lag)
     return len(mine) == len(PHASES) * experiment.config.seeds and all(r["status"] in MEASURED for r in mine)
-
-
-def pick(records: Sequence[Record], **wanted: Any) -> list[Record]:
-    """The records whose fields have the given values."""
-    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
-
-
-def values(records: Sequence[Record], *path: str) -> np.ndarray:
-    """A field of every record, `[seeds, ...]`; `path` leads to a nested one."""
-
-    def get(record: Any) -> Any:
-        for name in path:
-            record = record[name]
-        return [float(item) for item in record] if isinstance(record, list) else float(record)
-
-    return np.array([get(record) for record in records])
-
-
-def median_band(samples: np.ndarray) -> flow.Band:
-    """The median over seeds with its 95 % bootstrap band."""
-    return flow.bootstrap(jax.random.key(0), samples)
 
 
 @dataclasses.dataclass(frozen=True)

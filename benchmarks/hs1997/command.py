@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import environment
 from benchmarks.devices import use_devices
+from benchmarks.errors import one_line
 from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import Outcome, Progress, run
 from benchmarks.hs1997.figures import draw
@@ -110,7 +111,7 @@ def over_devices(
                         return
         except jax.errors.JaxRuntimeError as error:
             for trial in going:
-                events.put((name, Outcome(trial, "failed", None, None, None, 0.0, " ".join(str(error).split())[:200])))
+                events.put((name, Outcome(trial, "failed", None, None, None, 0.0, one_line(error))))
         except BaseException as error:
             events.put((name, error))
         finally:

@@ -211,11 +211,11 @@ def learn_online(
     """An update after every step: the new parameters, and the outputs before each update."""
     step = _chunker_step if isinstance(row.network, Chunker) else _step
     network: Any = row.network
-    fresh = (
-        network.start(params, sequence.xs[0])
-        if isinstance(network, Chunker)
-        else row.algorithm.start(network, params, sequence.xs)  # type: ignore[union-attr]
-    )
+    if isinstance(network, Chunker):
+        fresh: Any = network.start(params, sequence.xs[0])
+    else:
+        assert row.algorithm is not None
+        fresh = row.algorithm.start(network, params, sequence.xs)
 
     def body(state: tuple[Array, Any, Any, Array]) -> tuple[Array, Any, Any, Array]:
         time, params, carry, ys = state
@@ -298,9 +298,10 @@ def draw_strings(task: Any, key: Array) -> tuple[Batch, Batch]:
 
 def evaluate(row: Row, params: Any, key: Array, size: int) -> tuple[Int[Array, ""], Float[Array, ""]]:
     """Of fresh sequences: how many are wrong, and the mean absolute error; against targets without noise."""
+    network: Any = row.network
     batch = row.task.sample(key, size)
     targets = row.task.clean(batch) if isinstance(row.task, TwoSequence) else values(row, batch)
-    ys = row.squash(unroll(row.network, params, batch.inputs, lengths=batch.lengths)[1])  # type: ignore[arg-type]
+    ys = row.squash(unroll(network, params, batch.inputs, lengths=batch.lengths)[1])
     off = jnp.abs(ys - targets) * jnp.sign(batch.weights)[..., None]
     wrong = ~(off.max((0, 2)) < row.tolerance)
     return wrong.sum(), off.sum() / (jnp.sign(batch.weights).sum() * off.shape[-1])

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.figures import COLOURS, in_style, save
-from benchmarks.hs1997.records import pick, summarise
-from benchmarks.results import Record
+from benchmarks.hs1997.records import summarise
+from benchmarks.results import Record, pick
 
 
 def draw(records: Sequence[Record], folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import TEST, Outcome
 from benchmarks.hs1997.rows import ROWS, Effort, Row
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 
 
 def make_record(config: Config, name: str, effort: Effort, outcome: Outcome, environment: Record) -> Record:
@@ -28,11 +28,6 @@ def make_record(config: Config, name: str, effort: Effort, outcome: Outcome, env
         "config": dataclasses.asdict(config),
         "environment": environment,
     }
-
-
-def pick(records: Sequence[Record], **wanted: object) -> list[Record]:
-    """The records whose fields have the given values."""
-    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
 
 
 def missing(records: Sequence[Record], efforts: Mapping[str, Effort]) -> dict[str, list[int]]:

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.hs1997.experiment import TEST
-from benchmarks.hs1997.records import Summary, pick, remarks, summarise
+from benchmarks.hs1997.records import Summary, remarks, summarise
 from benchmarks.hs1997.rows import ROWS
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 from rnnjax.learn import WeightGuessing
 from rnnjax.models import RecurrentCascade
 

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.gradients.records import digits, pick
 from benchmarks.lags.experiment import Experiment, Learner, Result
-from benchmarks.results import Record
+from benchmarks.results import Record, digits, pick
 from rnnjax import flow
 
 TRAINED = ("solved", "budget", "diverged")

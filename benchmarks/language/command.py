@@ -20,9 +20,9 @@ from benchmarks.language import compare as comparison
 from benchmarks.language.config import Config, recipe
 from benchmarks.language.experiment import Experiment, Texts, Trained, load, load_best
 from benchmarks.language.figures import draw
-from benchmarks.language.records import make_records, pick, print_table
+from benchmarks.language.records import make_records, print_table
 from benchmarks.options import Int, check_least
-from benchmarks.results import Record, Results
+from benchmarks.results import Record, Results, pick
 from benchmarks.run import saved_settings
 from rnnjax.models import Sampler, stream
 from rnnjax.tasks.text import END_OF_LINE, DataError, Vocabulary

@@ -8,8 +8,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.figures import COLOURS, in_style, save
 from benchmarks.language.config import PUBLISHED, Config
-from benchmarks.language.records import pick
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 
 SPLITS = (("train_perplexity", "--", "train"), ("valid_perplexity", "-", "validation"))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.language.config import PUBLISHED, Config
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 from rnnjax.train import bits, perplexity
 
 
@@ -28,11 +28,6 @@ def make_records(
     if result is not None:
         losses = {f"{name}_perplexity": perplexity(result[f"{name}_loss"]) for name in ("valid", "test")}
         yield {"benchmark": "language", "cell": cell, "kind": "result", **result, **losses, **about}
-
-
-def pick(records: Sequence[Record], **wanted: str) -> list[Record]:
-    """The records whose fields have the given values."""
-    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
 
 
 def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...]]:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.figures import COLOURS, in_style, save
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 from benchmarks.speed.config import Config
-from benchmarks.speed.records import QUANTITIES, pick, tabulate
+from benchmarks.speed.records import QUANTITIES, tabulate
 
 MARKERS = "osD^vPX*"
 ROUTINES = ("step", "forward")

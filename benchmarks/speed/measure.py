@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 
 import rnnjax
+from benchmarks.errors import is_out_of_memory, one_line
 from benchmarks.peers import PEERS
 from benchmarks.peers.program import JaxNetwork, Program, Results, Routine, Unsupported, clock
 from benchmarks.speed.config import Column, Config, Shape
@@ -24,8 +25,6 @@ from benchmarks.speed.config import Column, Config, Shape
 ROUTINES = ("forward", "step")
 SAMPLE_SECONDS = 0.02
 """The least that a sample takes: shorter calls are made several times."""
-OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory")
-"""What JAX, and PyTorch on a GPU and on a CPU, say."""
 
 
 @dataclass
@@ -69,9 +68,8 @@ class Outcome:
         except Unsupported as error:
             self.fail("unsupported", one_line(error))
         except Exception as error:
-            text = f"{type(error).__name__}: {one_line(error)}"
-            is_memory = isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
-            self.fail("out of memory" if is_memory else "failed", text)
+            status = "out of memory" if is_out_of_memory(error) else "failed"
+            self.fail(status, f"{type(error).__name__}: {one_line(error)}")
 
     def fail(self, status: str, reason: str) -> None:
         self.status, self.reason, self.routines = status, reason, {}
@@ -187,7 +185,3 @@ def differences(got: Results, want: Results) -> dict[str, float]:
         return float(np.linalg.norm(np.float64(got) - want) / np.linalg.norm(np.float64(want)))
 
     return {what: apart(getattr(got, what), getattr(want, what)) for what in Results._fields}
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 from benchmarks.speed.config import Config, Shape
 from benchmarks.speed.measure import Outcome
 
@@ -58,11 +58,6 @@ def _timing(outcome: Outcome, name: str) -> Record | None:
 def is_done(records: Sequence[Record], config: Config, cell: str, shape: Shape) -> bool:
     """Whether all columns of a cell and a shape are there."""
     return len(pick(records, cell=cell, shape=str(shape))) == len(config.columns)
-
-
-def pick(records: Sequence[Record], **wanted: str) -> list[Record]:
-    """The records whose fields have the given values."""
-    return [record for record in records if all(record[name] == value for name, value in wanted.items())]
 
 
 class Quantity(NamedTuple):

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.results import Record
+from benchmarks.results import Record, pick
 from benchmarks.speed.config import Config
-from benchmarks.speed.records import QUANTITIES, Grid, Row, failures, pick, spread, tabulate
+from benchmarks.speed.records import QUANTITIES, Grid, Row, failures, spread, tabulate
 
 
 def print_tables(console: Console, records: Sequence[Record], config: Config) -> None:

@@ -7,8 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
-from benchmarks.gradients.records import pick
-from benchmarks.results import Results
+from benchmarks.results import Results, pick
 from benchmarks.run import open_results, progress_bar, saved_settings
 from benchmarks.truncation.config import Config
 from benchmarks.truncation.experiment import Experiment

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.figures import COLOURS, in_style, save
-from benchmarks.gradients.records import median_band, pick, values
-from benchmarks.results import Record
+from benchmarks.figures import COLOURS, in_style, median_band, save
+from benchmarks.results import Record, pick, values
 from benchmarks.truncation.config import Config
 
 QUANTITIES = {"cosine": "cosine with the exact gradient", "relative_norm": "norm over that of the exact gradient"}

@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from benchmarks.gradients.records import digits, pick
-from benchmarks.results import Record
+from benchmarks.results import Record, digits, pick
 from benchmarks.truncation.experiment import Experiment
 from rnnjax.learn import Agreement
 
