@@ -54,7 +54,9 @@ def test_parallel_is_sequential(name, reverse):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "dtype", "tolerance"), [("min-lstm", "bfloat16", 2e-2), ("lru", "float32", 1e-5)])
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"), [("min-lstm", "bfloat16", 2e-2), *((name, "float32", 1e-5) for name in PARALLEL)]
+)
 def test_parallel_over_a_long_time(name, dtype, tolerance):
     """3000 steps, carry, outputs and gradients: no underflow, no NaN, no drift."""
     cell, params, xs, _ = draw(name, dtype, time=3000)

@@ -19,7 +19,7 @@ CASES += [
     pytest.param(name, dtype, marks=pytest.mark.slow)
     for dtype, names in {
         "float32": ("lstm", "rnn-relu", "gru", "lstm-1997", "slstm", "lru"),
-        "bfloat16": ("gru", "lstm-1997", "slstm", "min-gru", "lru", "stack", "bidirectional", "zoneout"),
+        "bfloat16": [name for name in [*rnnjax.CELLS, "stack", "bidirectional", "zoneout"] if name != "lstm"],
     }.items()
     for name in names
 ]

@@ -12,8 +12,6 @@ from rnnjax.kernels import blocked
 from tests.support import init, normal_like, relative_error
 
 POINTWISE = [name for name in rnnjax.CELLS if isinstance(rnnjax.CELLS[name](1), PointwiseCell)]
-DIFFERENT = ("rnn", "lstm-peephole", "lstm-1997", "lstm-layer-norm", "slstm", "gru")
-"""Those that read zx and zh, or parameters, or the carry, in ways of their own."""
 LENGTHS = np.array([11, 0, 7, 1])
 
 
@@ -50,7 +48,7 @@ def test_block_size(time, size, monkeypatch):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "large"),
-    [("gru", 4), *(pytest.param(name, 5, marks=pytest.mark.slow) for name in DIFFERENT)],
+    [("gru", 4), *(pytest.param(name, 5, marks=pytest.mark.slow) for name in POINTWISE)],
 )
 def test_blocks_are_the_scan(name, large, monkeypatch):
     """Carry, outputs and all gradients, with padding of NaN, gaps, borders, and a carry of any sign, both ways.
