@@ -55,8 +55,8 @@ def over_seeds(
     small matrix products takes 1.3 to 2 times as long as the products by themselves.
     """
     local = jax.local_devices()[:devices]
-    by_seed = _divisor(seeds, len(local))
-    by_batch = _divisor(batch, len(local) // by_seed)
+    by_seed = largest_divisor(seeds, len(local))
+    by_batch = largest_divisor(batch, len(local) // by_seed)
     axes, types = ("seeds", "batch"), (AxisType.Auto, AxisType.Auto)
     mesh = jax.make_mesh((by_seed, by_batch), axes, devices=local[: by_seed * by_batch], axis_types=types)
     loop = partial(lax.map, function) if local[0].platform == "cpu" else jax.vmap(function)
@@ -66,6 +66,6 @@ def over_seeds(
     return jax.jit(spread, in_shardings=(shardings,), out_shardings=put(SEEDS), compiler_options=compiler_options())
 
 
-def _divisor(size: int, most: int) -> int:
+def largest_divisor(size: int, most: int) -> int:
     """The largest number up to `most` that divides `size`."""
     return max(count for count in range(1, most + 1) if size % count == 0)

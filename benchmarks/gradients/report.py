@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +11,7 @@ from rich.table import Table
 from benchmarks.gradients.config import Config
 from benchmarks.gradients.records import EXPLODED, PHASES, VANISHED, Row, make_row
 from benchmarks.gradients.why import explain
+from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record
 from rnnjax.flow import Band
 
@@ -58,35 +57,30 @@ def table_rows(records: Sequence[Record], config: Config, lag: int) -> list[tupl
 
 def write_report(folder: Path, records: Sequence[Record], config: Config, figures: dict[str, Path]) -> Path:
     """report.html, one file that needs no other."""
-    template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    ).get_template("report.html.j2")
     rows = [
         make_row(records, cell, phase, lag) for lag in sorted(config.lags) for cell in config.cells for phase in PHASES
     ]
-    path = folder / "report.html"
-    path.write_text(
-        template.render(
-            config=dataclasses.asdict(config),
-            environment=records[0]["environment"],
-            headings=("lag", *HEADINGS),
-            rows=[(str(row.lag), *_texts(row, with_bands=True)) for row in rows],
-            how_to_read=HOW_TO_READ,
-            why=explain(),
-            figures=[(Markup(_inline(svg)), CAPTIONS[name]) for name, svg in figures.items()],
-        ),
-        encoding="utf-8",
+    depth = f", {config.layers} layers each," if config.layers > 1 else ""
+    lags = ", ".join(map(str, config.lags))
+    page = Page(
+        title="Gradient norms over long time lags",
+        summary=f"{', '.join(config.cells)}{depth} on the task {config.task}, {config.seeds} seeds, lags {lags}; "
+        f"measured at initialisation and after {config.steps} training steps.",
+        how_to_read=HOW_TO_READ,
+        figures=[(svg, CAPTIONS[name]) for name, svg in figures.items()],
+        tables=[
+            PageTable(
+                "All lags",
+                [("lag", *HEADINGS), *((str(row.lag), *_texts(row, with_bands=True)) for row in rows)],
+                "Median over seeds, with its 95 % bootstrap interval. Clipped: share of training steps at which the "
+                "gradient was clipped. Loss: median over the last tenth of training.",
+                text_columns=(1, 2),
+            )
+        ],
+        config=dataclasses.asdict(config),
+        environment=records[0]["environment"],
     )
-    return path
-
-
-def _inline(svg: Path) -> str:
-    """The svg element of a file, its ids made its own: several figures share one page."""
-    text = svg.read_text(encoding="utf-8")
-    text = text[text.index("<svg") :]
-    for reference in ('id="', 'href="#', "url(#"):
-        text = text.replace(reference, f"{reference}{svg.stem}-")
-    return text
+    return write_page(folder, page, Path("gradients/report.html.j2"), why=explain())
 
 
 def _texts(row: Row, with_bands: bool) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,18 +14,20 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
-from benchmarks.errors import BenchmarkError, Interrupted, UsageError
+from benchmarks.devices import use_devices
+from benchmarks.errors import BenchmarkError, UsageError
 from benchmarks.language import compare as comparison
 from benchmarks.language.config import Config, recipe
-from benchmarks.language.experiment import Experiment, Texts, Trained, load, load_best
+from benchmarks.language.experiment import Trained, load, load_best, make_trainable
 from benchmarks.language.figures import draw
 from benchmarks.language.records import make_records, print_table
 from benchmarks.options import Int, check_least
-from benchmarks.results import Record, Results, pick
+from benchmarks.results import Results
 from benchmarks.run import saved_settings
+from benchmarks.training import from_saved, resumable, train_and_record
 from rnnjax.models import Sampler, stream
 from rnnjax.tasks.text import END_OF_LINE, DataError, Vocabulary
-from rnnjax.train import CheckpointError, ProgressBar, Stopped, TensorBoard, bits, language, perplexity
+from rnnjax.train import CheckpointError, bits, language, perplexity
 
 command = cyclopts.App(help="Language models of recurrent cells: train, evaluate, sample.")
 
@@ -95,7 +96,8 @@ def train(
     settings = dataclasses.asdict(config)
     texts = load(config, data_dir)
     for cell in config.cell:
-        Experiment(config, cell, texts)  # what is wrong with it is said before anything is written
+        make_trainable(config, cell, texts)  # what is wrong with it is said before anything is written
+    use_devices(config.devices, seeds=1)
     here = environment.describe()
     if resume is None:
         results = Results.create(out, "language", settings, here)
@@ -103,54 +105,22 @@ def train(
     else:
         results = Results.resume(resume, settings)
     console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
-    try:
-        for cell in config.cell:
-            if not pick(results.read(), cell=cell, kind="result"):
-                train_cell(console, config, cell, texts, results, here, keep, tensorboard)
-    except (Stopped, KeyboardInterrupt):
-        raise Interrupted(
-            f"Interrupted; the last checkpoint is in {results.folder}. "
-            f"Go on with: python -m benchmarks language train --resume {results.folder}"
-        ) from None
-    except CheckpointError as error:
-        raise BenchmarkError(str(error)) from None
+    with resumable(results, "language train"):
+        train_and_record(
+            console,
+            config,
+            config.cell,
+            lambda cell: make_trainable(config, cell, texts),
+            lambda cell, history, result: make_records(config, cell, history, result, here),
+            results,
+            keep=keep,
+            tensorboard=tensorboard,
+            unit=config.token,
+        )
     records = results.read()
     figure = draw(records, config, results.folder)
     print_table(console, records, config)
     console.print(f"Figure: {figure}", soft_wrap=True, highlight=False)
-
-
-def train_cell(
-    console: Console,
-    config: Config,
-    cell: str,
-    texts: Texts,
-    results: Results,
-    here: Record,
-    keep: int,
-    tensorboard: bool,
-) -> None:
-    """Trains one model and writes its records, in the place of those of an earlier, interrupted run."""
-    experiment = Experiment(config, cell, texts)
-    with ExitStack() as stack:
-        reports: list[Any] = [
-            stack.enter_context(ProgressBar(config.epochs, cell, unit=config.token, console=console)),
-        ]
-        if tensorboard:
-            reports.append(stack.enter_context(TensorBoard(results.folder / cell / "tensorboard", config.token)))
-
-        def report(*event: Any) -> None:
-            for each in reports:
-                each(*event)
-            progress, _, metrics = event
-            if "valid_loss" in metrics:
-                write(progress.history)
-
-        def write(history: Any, result: Record | None = None) -> None:
-            others = [record for record in results.read() if record["cell"] != cell]
-            results.keep([*others, *make_records(config, cell, history, result, here)])
-
-        write(*experiment.train(results.folder, report, keep))
 
 
 @command.command
@@ -296,5 +266,4 @@ def open_folder(folder: Path) -> tuple[Config, Vocabulary]:
         raise UsageError(str(error).removeprefix("--resume: ")) from None
     except (OSError, ValueError):
         raise UsageError(f"{folder} has no readable vocabulary.json") from None
-    infinite = {name: float(value) for name, value in settings.items() if value == "inf"}
-    return Config(**settings | infinite | {"cell": tuple(settings["cell"])}), Vocabulary(tuple(symbols))
+    return from_saved(settings, Config), Vocabulary(tuple(symbols))

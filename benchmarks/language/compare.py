@@ -21,7 +21,7 @@ from benchmarks.devices import cores
 from benchmarks.errors import BenchmarkError, Interrupted, UsageError
 from benchmarks.results import Record, Results
 from rnnjax import Around, Stack
-from rnnjax.models import LanguageModel, rnnlm
+from rnnjax.models import LanguageModel, rnnlm, split
 from rnnjax.train import language, make_optimizer, make_steps, start
 
 
@@ -129,7 +129,7 @@ def plain(cell: Any) -> Any:
 
 
 def make_ours(model: LanguageModel, text: np.ndarray, work: Work) -> Callable[[int], None]:
-    params, build = language.split(model)
+    params, _, build = split(model)
     optimizer = make_optimizer("sgd", work.learning_rate, max_norm=work.max_norm)
     steps = make_steps(language.language_loss(build, work.bptt), optimizer)
     state = start(params, optimizer, jax.random.key(0), model.initial_carry(work.batch_size))
@@ -146,7 +146,7 @@ def make_ours(model: LanguageModel, text: np.ndarray, work: Work) -> Callable[[i
 
 def check_equal(model: LanguageModel, theirs: Any, text: np.ndarray, bptt: int) -> float:
     """How far loss and gradients of both libraries are apart, without dropout; too far is an error."""
-    params, build = language.split(model)
+    params, _, build = split(model)
     tokens, targets = language.stretch(jnp.asarray(text), 0, bptt)
 
     @jax.jit

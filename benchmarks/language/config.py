@@ -11,14 +11,14 @@ from flax import nnx
 
 from benchmarks.errors import UsageError
 from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.training import Training
 from rnnjax import CELLS
 from rnnjax.models import LANGUAGE_MODELS, LanguageModel
 from rnnjax.tasks.text import CORPORA, UNITS
-from rnnjax.train import OPTIMIZERS
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Training):
     """Settings of a run; those that are not given are of the model's recipe."""
 
     model: str = "char"
@@ -39,38 +39,12 @@ class Config:
     """Share of the units that dropout sets to zero."""
     variational: bool = False
     """One dropout mask a sequence instead of one a step."""
-    seed: Int = 0
-    """Seed of weights and dropout."""
-    epochs: Int = 3
-    """Passes over the training text."""
-    batch_size: Int = 50
-    """Parts of the text that are read side by side."""
     bptt: Int = 50
     """Steps that gradients go back."""
     random_bptt: bool = False
     """Stretches of random length around --bptt."""
     restart: float = 0.0
     """Share of the sequences that begin anew at every stretch, as evaluation and sampling do."""
-    optimizer: str = "rmsprop"
-    """Optimiser: sgd, momentum, adam, rmsprop."""
-    learning_rate: float = 2e-3
-    """Its learning rate."""
-    decay: float = 0.97
-    """Factor of the learning rate an epoch, after --decay-after."""
-    decay_after: Int = 10
-    """Epochs before the learning rate decays."""
-    plateau: float = 1.0
-    """Factor of the learning rate after an epoch without a better validation loss."""
-    max_norm: float = math.inf
-    """Global norm that gradients are clipped to."""
-    max_value: float = 5.0
-    """Largest entry of a gradient: others are clipped, each by itself."""
-    weight_decay: float = 0.0
-    """Share of the weights that is added to their gradients."""
-    average_after: Int = 0
-    """Average the weights once this many epochs have not been better (NT-ASGD); 0: never."""
-    patience: Int = 0
-    """Stop after this many epochs without a better validation loss; 0: never."""
     eval_batch_size: Int = 10
     """Parts that the validation and test texts are read in."""
 
@@ -79,29 +53,16 @@ class Config:
         check_known("--model", [self.model], LANGUAGE_MODELS)
         check_several("--cell", self.cell)
         check_known("--cell", self.cell, CELLS)
-        check_known("--optimizer", [self.optimizer], OPTIMIZERS)
         if not (self.data in CORPORA or Path(self.data).exists()):
             names = ", ".join(CORPORA)
             raise UsageError(f"--data: {self.data!r} is neither a corpus ({names}) nor a file that exists")
-        for name in ("min-count", "hidden-size", "layers", "epochs", "batch-size", "bptt", "eval-batch-size"):
+        for name in ("min-count", "hidden-size", "layers", "bptt", "eval-batch-size"):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
-        for name in ("seed", "decay-after", "average-after", "patience"):
-            check_least(f"--{name}", getattr(self, name.replace("-", "_")), 0)
-        for name in ("learning-rate", "decay", "plateau", "max-norm", "max-value"):
-            value = getattr(self, name.replace("-", "_"))
-            if not value > 0 or (math.isinf(value) and not name.startswith("max")):
-                raise UsageError(f"--{name} must be a positive number, got {value}")
-        if max(self.max_norm, self.max_value) < math.inf:
-            raise UsageError(f"--max-norm {self.max_norm:g} and --max-value {self.max_value:g}: set one of them to inf")
-        for name in ("decay", "plateau"):
-            if getattr(self, name) > 1:
-                raise UsageError(f"--{name} must be at most 1, got {getattr(self, name)}")
+        self.check_training()
         if not 0 <= self.dropout < 1:
             raise UsageError(f"--dropout must be at least 0 and below 1, got {self.dropout}")
         if not 0 <= self.restart <= 1:
             raise UsageError(f"--restart must be from 0 to 1, got {self.restart}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UsageError(f"--weight-decay must be at least 0, got {self.weight_decay}")
         if self.variational and not self._takes("variational"):
             raise UsageError(f"--variational has no effect on --model {self.model}: leave it out")
 
@@ -136,9 +97,7 @@ WORDS = Config(
     bptt=35,
     optimizer="sgd",
     learning_rate=20.0,
-    decay=1.0,
     max_norm=0.25,
-    max_value=math.inf,
 )
 """What the recipes for words share."""
 
@@ -148,7 +107,7 @@ def _words(**settings: Any) -> Config:
 
 
 RECIPES: dict[str, Config] = {
-    "char": Config(),
+    "char": Config(optimizer="rmsprop", learning_rate=2e-3, decay=0.97, decay_after=10, max_value=5.0),
     "rnnlm": _words(model="rnnlm", hidden_size=100, layers=1, epochs=4),
     "better-rnnlm": _words(model="better-rnnlm", hidden_size=650, layers=2, dropout=0.5, epochs=40, plateau=0.25),
     # Zaremba et al. sum the loss over the steps of a stretch, here it is a mean: their learning rate is multiplied by

@@ -26,6 +26,7 @@ def make_records(
         losses = {"train_perplexity": perplexity(entry["loss"]), "valid_perplexity": perplexity(entry["valid_loss"])}
         yield {"benchmark": "language", "cell": cell, "kind": "epoch", **entry, **losses, **about}
     if result is not None:
+        result = {"test_loss": math.nan, **result}  # a model that diverged at once has none
         losses = {f"{name}_perplexity": perplexity(result[f"{name}_loss"]) for name in ("valid", "test")}
         yield {"benchmark": "language", "cell": cell, "kind": "result", **result, **losses, **about}
 

@@ -18,6 +18,7 @@ from rnnjax.models.language import (
 )
 from rnnjax.models.recurrent import BatchNormStack, Recurrent, RecurrentCell
 from rnnjax.models.sampling import Sampler, sample, stream
+from rnnjax.models.split import Parts, split
 
 __all__ = [
     "LANGUAGE_MODELS",
@@ -29,6 +30,7 @@ __all__ = [
     "ChunkerStep",
     "LanguageLoss",
     "LanguageModel",
+    "Parts",
     "Recurrent",
     "RecurrentCascade",
     "RecurrentCell",
@@ -39,6 +41,7 @@ __all__ = [
     "rnnlm",
     "sample",
     "softmax_cross_entropy",
+    "split",
     "stream",
     "zaremba",
     "zaremba_large",

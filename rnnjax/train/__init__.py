@@ -2,6 +2,7 @@
 
 from rnnjax.train.checkpoints import CheckpointError, Checkpoints
 from rnnjax.train.clipping import ClippingState, clip, clip_by_global_norm, clipped_adam, clipping_norms
+from rnnjax.train.examples import BatchLoss, example_loss, over_examples, shuffled
 from rnnjax.train.loop import (
     Average,
     Loss,
@@ -23,6 +24,7 @@ from rnnjax.train.reporting import ProgressBar, Reporter, TensorBoard, bits, per
 __all__ = [
     "OPTIMIZERS",
     "Average",
+    "BatchLoss",
     "CheckpointError",
     "Checkpoints",
     "ClippingState",
@@ -43,9 +45,12 @@ __all__ = [
     "clip_by_global_norm",
     "clipped_adam",
     "clipping_norms",
+    "example_loss",
     "fit",
     "make_optimizer",
     "make_steps",
+    "over_examples",
     "perplexity",
+    "shuffled",
     "start",
 ]

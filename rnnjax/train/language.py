@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import Array, lax
 from jaxtyping import Int
 
@@ -73,12 +72,6 @@ def random_stretches(text: Int[np.ndarray, "time batch"], bptt: int, seed: int) 
         return Plan(int((lengths > 0).sum()), (jnp.asarray(starts), jnp.asarray(lengths)))
 
     return plan
-
-
-def split(model: LanguageModel) -> tuple[Any, Callable[[Any], LanguageModel]]:
-    """What a hot loop works with: the parameters, and the way back from them to the model."""
-    graph, params, *rest = nnx.split(model, nnx.Param, ...)
-    return params, lambda params: nnx.merge(graph, params, *rest)
 
 
 def language_loss(

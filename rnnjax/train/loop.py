@@ -254,6 +254,7 @@ def fit(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     best: Checkpoints | None = None,
+    evaluated: Callable[[TrainState], Any] = lambda state: state.best_params,
     report: Report = lambda progress, count, metrics: None,
     seconds_a_call: float = 1.0,
     seconds_a_save: float = 600.0,
@@ -265,11 +266,12 @@ def fit(
         state: from `start`, or from a checkpoint; it is used up.
         data: what all steps draw from, on the device.
         plan: the steps of an epoch: a pure function of its number.
-        validate: the validation loss of parameters.
+        validate: the validation loss of what `evaluated` gives.
         rules: what the validation loss decides.
         progress: where to go on, from the same checkpoint.
         checkpoints: saves the run after every epoch, every `seconds_a_save`, and when it is stopped.
-        best: saves the parameters that were evaluated, whenever their validation loss is the best so far.
+        best: saves what was evaluated, whenever its validation loss is the best so far.
+        evaluated: what of the state is evaluated: by default the parameters, or their average.
         report: is told the metrics.
         seconds_a_save: how often the run is saved within an epoch.
         seconds_a_call: about how long a call of `steps` shall take: a signal is answered after that.
@@ -297,15 +299,15 @@ def fit(
                     saved = time.monotonic()
                 if caught:
                     raise Stopped(signal.Signals(caught[0]).name)
-            evaluated = state.best_params
-            loss = validate(evaluated)
+            candidate = evaluated(state)
+            loss = validate(candidate)
             is_best = loss < progress.best
             whole = metrics(state, None, progress.seconds)
             entry = {"epoch": progress.epoch + 1, **whole, "valid_loss": loss, "scale": float(state.plateau.scale)}
             progress = Progress(progress.epoch + 1, history=[*progress.history, entry])
             state = rules.apply(state, progress.losses)
             if best and is_best:
-                best.save(int(state.step), evaluated, dataclasses.asdict(progress))
+                best.save(int(state.step), candidate, dataclasses.asdict(progress))
             if checkpoints:
                 checkpoints.save(int(state.step), state, dataclasses.asdict(progress))
             report(progress, count, entry)

@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
-from benchmarks.language.experiment import Experiment, Texts, load, load_best
+from benchmarks.language.experiment import Texts, load, load_best, make_trainable
 from benchmarks.language.records import summary_rows, table_rows
+from benchmarks.training import from_saved
 from rnnjax.models import LANGUAGE_MODELS
 from rnnjax.tasks.text import Vocabulary
 from rnnjax.train import language
@@ -78,7 +79,7 @@ def test_sample(folder, capsys):
 @pytest.mark.slow
 def test_evaluate(folder, capsys):
     """The loss in the records is that of the best weights, from the logits of the whole test text at once."""
-    saved = Config(**json.loads((folder / "config.json").read_text()) | {"cell": ("rnn",), "max_norm": math.inf})
+    saved = from_saved(json.loads((folder / "config.json").read_text()), Config)
     texts = load(saved, None)
     model = load_best(saved, "rnn", len(texts.vocabulary), folder).model
     whole = language.padded(language.batchify(texts.test, saved.eval_batch_size), 0)
@@ -209,13 +210,9 @@ def test_recipes_are_complete_and_those_of_the_papers():
     assert (small.learning_rate / small.bptt, small.max_norm * small.bptt) == (1, 5)
     vocabulary = Vocabulary.build(LINES)
     tokens = vocabulary.encode(LINES)
-    experiment = Experiment(
-        Config(hidden_size=4, layers=1, decay=0.5, decay_after=2, batch_size=10),
-        "rnn",
-        Texts(vocabulary, *(3 * [tokens])),
-    )
-    steps = experiment.plan(0).steps
-    rates = [float(experiment.learning_rate(epoch * steps)) / 2e-3 for epoch in range(4)]
+    config = Config(hidden_size=4, layers=1, learning_rate=2e-3, decay=0.5, decay_after=2, batch_size=10)
+    steps = make_trainable(config, "rnn", Texts(vocabulary, *(3 * [tokens]))).plan(0).steps
+    rates = [float(config.rate(steps)(epoch * steps)) / 2e-3 for epoch in range(4)]
     np.testing.assert_allclose(rates, [1, 1, 0.5, 0.25])
     assert recipe(Config(model="rnnlm"))["min_count"] == 2
     assert recipe(Config(model="rnnlm", data="ptb"))["min_count"] == 1

@@ -11,8 +11,7 @@ from flax import nnx
 
 import rnnjax
 from rnnjax.interop import to_torch
-from rnnjax.models import LANGUAGE_MODELS, LanguageModel, better_rnnlm, char_rnn
-from rnnjax.train import language
+from rnnjax.models import LANGUAGE_MODELS, LanguageModel, better_rnnlm, char_rnn, split
 from tests.support import relative_error, slow_unless
 
 COUNTS = {
@@ -76,7 +75,7 @@ def test_loss_is_that_of_the_logits():
 def test_carried_state_is_one_long_sequence():
     model = LanguageModel(rnnjax.Elman(4), 7, rngs=nnx.Rngs(0))
     text = tokens(7)
-    params, build = language.split(model)
+    params, _, build = split(model)
     call = jax.jit(lambda tokens, carry: build(params)(tokens, carry))
     _, whole = call(text, None)
     carry, first = call(text[:6], None)
@@ -105,7 +104,7 @@ def test_tied_weights_are_one_array_with_one_gradient():
     text = tokens(9)
 
     def gradient(model):
-        params, build = language.split(model)
+        params, _, build = split(model)
 
         def loss(params):
             return build(params).loss(text[:-1], text[1:], deterministic=True)[1].cross_entropy
@@ -175,7 +174,7 @@ def test_evaluation_draws_nothing():
 def test_any_cell(cell):
     model = char_rnn(7, cell=cell, hidden_size=4, rngs=nnx.Rngs(0))
     text = tokens(7)
-    params, build = language.split(model)
+    params, _, build = split(model)
     loss = jax.jit(jax.value_and_grad(lambda params: build(params).loss(text[:-1], text[1:])[1].cross_entropy))
     value, gradient = loss(params)
     assert abs(value - math.log(7)) < 1.5

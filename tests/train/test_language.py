@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import rnnjax
-from rnnjax.models import LanguageModel, char_rnn
+from rnnjax.models import LanguageModel, char_rnn, split
 from rnnjax.train import Rules, fit, language, make_optimizer, make_steps, perplexity, start
 from tests.support import relative_error
 
@@ -59,7 +59,7 @@ def model():
 
 def test_evaluation_does_not_depend_on_how_it_is_cut(model):
     """The loss of the whole text at once, whatever the length. Another batch changes it by what its borders change."""
-    params, build = language.split(model)
+    params, _, build = split(model)
     tokens = random_tokens(602)
 
     @jax.jit
@@ -74,7 +74,7 @@ def test_evaluation_does_not_depend_on_how_it_is_cut(model):
 
 def test_sequences_begin_anew_as_often_as_asked(model):
     """A stretch without a step gives back the carry that it began with; the first one always begins anew."""
-    params, build = language.split(model)
+    params, _, build = split(model)
     loss = jax.jit(language.language_loss(build, 2, restart=0.3))
     text = jnp.zeros((9, 1000), jnp.int32)
     carry = jax.tree.map(jnp.ones_like, model.initial_carry(1000))
@@ -93,7 +93,7 @@ def test_sequences_begin_anew_as_often_as_asked(model):
 def test_a_step_is_the_gradient_of_one_stretch_with_the_carry_of_the_last(model):
     """SGD over two stretches, against gradients of losses whose carry is a number."""
     text = jnp.asarray(language.batchify(random_tokens(23), 2))
-    params, build = language.split(model)
+    params, _, build = split(model)
     optimizer = make_optimizer("sgd", 0.5)
     steps = make_steps(language.language_loss(build, 5), optimizer)
     state = start(params, optimizer, jax.random.key(0), model.initial_carry(2))
@@ -122,7 +122,7 @@ def test_overfits_a_line_of_text():
     tokens = np.array([symbols.index(letter) for letter in 8 * line], np.int32)
     text = language.batchify(tokens, 2)
     model = char_rnn(len(symbols), hidden_size=32, layers=1, rngs=nnx.Rngs(0))
-    params, build = language.split(model)
+    params, _, build = split(model)
     optimizer = make_optimizer("adam", 0.01, max_norm=1.0)
     steps = make_steps(language.language_loss(build, 30), optimizer)
     state = start(params, optimizer, jax.random.key(0), model.initial_carry(2))

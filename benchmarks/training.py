@@ -1,0 +1,293 @@
+"""What the benchmarks that train models share: the settings of training, and models trained, saved and gone on with."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from cyclopts import Group, Parameter
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from rich.console import Console
+
+from benchmarks.devices import largest_divisor
+from benchmarks.errors import BenchmarkError, Interrupted, UsageError
+from benchmarks.options import Int, check_known, check_least
+from benchmarks.results import Record, Results, pick
+from rnnjax.train import (
+    OPTIMIZERS,
+    CheckpointError,
+    Checkpoints,
+    Loss,
+    Plan,
+    Progress,
+    ProgressBar,
+    Report,
+    Rules,
+    Stopped,
+    TensorBoard,
+    TrainState,
+    fit,
+    make_optimizer,
+    make_steps,
+    start,
+)
+
+RECIPE = "Where an option is not given, the recipe of the model says."
+IN_GROUP = Parameter(group=Group("Training", RECIPE, sort_key=1), show_default=False)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The settings of training, which the settings of a benchmark inherit."""
+
+    seed: Annotated[Int, IN_GROUP] = 0
+    """Seed of weights, order and dropout."""
+    epochs: Annotated[Int, IN_GROUP] = 3
+    """Passes over the training data."""
+    batch_size: Annotated[Int, IN_GROUP] = 50
+    """Sequences that are learned from together."""
+    optimizer: Annotated[str, IN_GROUP] = "adam"
+    """Optimiser: sgd, momentum, adam, rmsprop."""
+    learning_rate: Annotated[float, IN_GROUP] = 1e-3
+    """Its learning rate."""
+    decay: Annotated[float, IN_GROUP] = 1.0
+    """Factor of the learning rate an epoch, after --decay-after."""
+    decay_after: Annotated[Int, IN_GROUP] = 0
+    """Epochs before the learning rate decays."""
+    plateau: Annotated[float, IN_GROUP] = 1.0
+    """Factor of the learning rate after an epoch without a better validation loss."""
+    max_norm: Annotated[float, IN_GROUP] = math.inf
+    """Global norm that gradients are clipped to."""
+    max_value: Annotated[float, IN_GROUP] = math.inf
+    """Largest entry of a gradient: others are clipped, each by itself."""
+    weight_decay: Annotated[float, IN_GROUP] = 0.0
+    """Share of the weights that is added to their gradients."""
+    average_after: Annotated[Int, IN_GROUP] = 0
+    """Average the weights once this many epochs have not been better (NT-ASGD); 0: never."""
+    patience: Annotated[Int, IN_GROUP] = 0
+    """Stop after this many epochs without a better validation loss; 0: never."""
+    devices: Annotated[Int, IN_GROUP] = 1
+    """Devices that share out a batch: as many of them as divide it."""
+
+    def check_training(self) -> None:
+        """Raises a `UsageError` that names the option for the first setting that is out of range."""
+        check_known("--optimizer", [self.optimizer], OPTIMIZERS)
+        for name in ("epochs", "batch-size", "devices"):
+            check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
+        for name in ("seed", "decay-after", "average-after", "patience"):
+            check_least(f"--{name}", getattr(self, name.replace("-", "_")), 0)
+        for name in ("learning-rate", "decay", "plateau", "max-norm", "max-value"):
+            value = getattr(self, name.replace("-", "_"))
+            if not value > 0 or (math.isinf(value) and not name.startswith("max")):
+                raise UsageError(f"--{name} must be a positive number, got {value}")
+        if max(self.max_norm, self.max_value) < math.inf:
+            raise UsageError(f"--max-norm {self.max_norm:g} and --max-value {self.max_value:g}: set one of them to inf")
+        for name in ("decay", "plateau"):
+            if getattr(self, name) > 1:
+                raise UsageError(f"--{name} must be at most 1, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"--weight-decay must be at least 0, got {self.weight_decay}")
+
+    def rate(self, steps: int) -> Callable[[Any], Any]:
+        """The learning rate of a step, with so many steps an epoch; a plateau multiplies it."""
+
+        def rate(step: Any) -> Any:
+            return self.learning_rate * self.decay ** jnp.maximum(step // steps + 1 - self.decay_after, 0)
+
+        return rate
+
+    def make_optimizer(self, steps: int) -> optax.GradientTransformation:
+        """Clipping, weight decay and the optimiser, with so many steps an epoch."""
+        return make_optimizer(
+            self.optimizer,
+            self.rate(steps),
+            max_norm=self.max_norm,
+            max_value=None if math.isinf(self.max_value) else self.max_value,
+            weight_decay=self.weight_decay,
+        )
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            self.epochs,
+            plateau_factor=self.plateau if self.plateau < 1 else None,
+            patience=self.patience or None,
+            average_after=self.average_after or None,
+        )
+
+
+def from_saved(settings: Mapping[str, Any], config: type) -> Any:
+    """A benchmark's settings out of its config.json, which has no infinities and no tuples."""
+    plain = {name: float(value) if value == "inf" else value for name, value in settings.items()}
+    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+
+
+BATCH = PartitionSpec("batch")
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A model, and what it is trained on."""
+
+    params: Any
+    carry: Any
+    """At the first step."""
+    loss: Loss
+    data: Any
+    plan: Callable[[int], Plan]
+    validate: Callable[[Any], float]
+    """The validation loss of what `evaluated` gives."""
+    test: Callable[[Any], Record]
+    """What the record of the result says of the best model."""
+    evaluated: Callable[[TrainState], Any] = lambda state: state.best_params
+    specs: tuple[Any, Any, Any] = (PartitionSpec(), PartitionSpec(), PartitionSpec(None, "batch"))
+    """Where the axis of the batch is in carry, data and items: PartitionSpecs with "batch", prefixes of the trees."""
+    identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What a checkpoint has to be of, beside the settings: the digest of the data."""
+
+
+def checkpoints(config: Training, folder: Path, kind: str, keep: int = 1, **identity: str) -> Checkpoints:
+    """Those of a model in its folder; they hold what the run is, so that no other one goes on from them."""
+    settings = {name: repr(value) for name, value in dataclasses.asdict(config).items()}
+    return Checkpoints(folder / kind, settings | {"name": folder.name} | identity, keep=keep)
+
+
+def train_one(
+    config: Training, trainable: Trainable, folder: Path, keep: int, report: Report
+) -> tuple[list[dict[str, float]], Record]:
+    """Trains, from the last checkpoint in the folder if there is one; the metrics of all epochs, and the result."""
+    saved = checkpoints(config, folder, "checkpoints", keep, **trainable.identity)
+    best = checkpoints(config, folder, "best")
+    optimizer = config.make_optimizer(trainable.plan(0).steps)
+    key = jax.random.key(config.seed)
+    state = start(trainable.params, optimizer, key, trainable.carry, average=config.average_after > 0)
+    like = jax.tree.map(jnp.copy, trainable.evaluated(state))  # of the best checkpoint: the state itself is used up
+    progress = Progress()
+    if saved.steps:
+        state, data = saved.restore(state)
+        progress = Progress(**data)
+    data, plan = trainable.data, trainable.plan
+    if config.devices > 1:
+        mesh = batch_mesh(config.batch_size, config.devices)
+        carry, of_data, of_items = trainable.specs
+        state = spread(state._replace(carry=None), PartitionSpec(), mesh)._replace(
+            carry=spread(state.carry, carry, mesh)
+        )
+        data = spread(data, of_data, mesh)
+
+        def plan(epoch: int) -> Plan:
+            whole = trainable.plan(epoch)
+            return whole._replace(items=spread(whole.items, of_items, mesh))
+
+    _, progress = fit(
+        make_steps(trainable.loss, optimizer),
+        state,
+        data,
+        plan,
+        trainable.validate,
+        config.rules,
+        progress=progress,
+        checkpoints=saved,
+        best=best,
+        evaluated=trainable.evaluated,
+        report=report,
+    )
+    result: Record = {
+        "status": "diverged" if progress.diverged else "ok",
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trainable.params)),
+        "epoch": None,
+        "valid_loss": math.nan,
+    }
+    if best.steps:
+        found, about = best.restore(like)
+        result |= {"epoch": about["epoch"], "valid_loss": progress.best, **trainable.test(found)}
+    return progress.history, result
+
+
+def batch_mesh(batch_size: int, devices: int) -> Mesh:
+    """A mesh of as many of the devices as divide the batch."""
+    count = largest_divisor(batch_size, devices)
+    return jax.make_mesh((count,), ("batch",), devices=jax.local_devices()[:count], axis_types=(AxisType.Auto,))
+
+
+def spread(tree: Any, specs: Any, mesh: Mesh) -> Any:
+    """A tree of arrays, placed on a mesh as a prefix of PartitionSpecs says."""
+    shardings = jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda node: isinstance(node, PartitionSpec)
+    )
+    return jax.device_put(tree, shardings)
+
+
+# --- the command around it --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def resumable(results: Results, command: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM inside say how to go on; a checkpoint that cannot be used is an error of one line."""
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt):
+        raise Interrupted(
+            f"Interrupted; the last checkpoint is in {results.folder}. "
+            f"Go on with: python -m benchmarks {command} --resume {results.folder}"
+        ) from None
+    except CheckpointError as error:
+        raise BenchmarkError(str(error)) from None
+
+
+def train_and_record(
+    console: Console,
+    config: Training,
+    names: Sequence[str],
+    make: Callable[[str], Trainable],
+    make_records: Callable[[str, Sequence[Mapping[str, float]], Record | None], Iterable[Record]],
+    results: Results,
+    *,
+    keep: int = 3,
+    tensorboard: bool = False,
+    field: str = "cell",
+    unit: str = "example",
+) -> None:
+    """Trains the model of each name that has no result yet, and keeps its records up to date, epoch by epoch.
+
+    Args:
+        console: for the progress bar.
+        config: the settings of training.
+        names: of the models; a folder each.
+        make: the model of a name.
+        make_records: `(name, metrics of the epochs, result) -> records`; the result is None until the model is trained.
+            Records have the name in `field`, and "kind" is "result" in that of the result.
+        results: the folder.
+        keep: checkpoints to keep of each model, beside the best one.
+        tensorboard: whether to write event files too.
+        field: see make_records.
+        unit: what losses are means over, in the singular.
+    """
+    for name in names:
+        if not pick(results.read(), **{field: name, "kind": "result"}):
+            folder = results.folder / name
+            with ExitStack() as stack:
+                reports: list[Any] = [
+                    stack.enter_context(ProgressBar(config.epochs, name, unit=unit, console=console)),
+                ]
+                if tensorboard:
+                    reports.append(stack.enter_context(TensorBoard(folder / "tensorboard", unit)))
+
+                def write(history: Any, result: Record | None = None, name: str = name) -> None:
+                    others = [record for record in results.read() if record[field] != name]
+                    results.keep([*others, *make_records(name, history, result)])
+
+                def report(*event: Any, reports: Any = reports, write: Any = write) -> None:
+                    for each in reports:
+                        each(*event)
+                    progress, _, metrics = event
+                    if "valid_loss" in metrics:
+                        write(progress.history)
+
+                write(*train_one(config, make(name), folder, keep, report))
