@@ -39,3 +39,9 @@ def check_known(option: str, names: Sequence[str], known: Mapping[str, Any]) -> 
 def check_least(option: str, value: int, least: int) -> None:
     if value < least:
         raise UsageError(f"{option} must be at least {least}, got {value}")
+
+
+def check_devices(devices: int | None) -> None:
+    """A number of devices, or None for all."""
+    if devices is not None:
+        check_least("--devices", devices, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.errors import UsageError
-from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.options import Int, check_devices, check_known, check_least, check_several
 from rnnjax import CELLS, Cell, Stack
 from rnnjax.tasks import TASKS, Task
 
@@ -53,8 +53,7 @@ class Config:
         sizes = ("seeds", "steps", "hidden-size", "layers", "batch-size")
         for name, least in (*((size, 1) for size in sizes), ("data-seed", 0)):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), least)
-        if self.devices is not None:
-            check_least("--devices", self.devices, 1)
+        check_devices(self.devices)
         if self.data_seed > LARGEST_SEED:
             raise UsageError(f"--data-seed must be at most {LARGEST_SEED}, got {self.data_seed}")
         for name in ("learning-rate", "max-norm"):

@@ -7,7 +7,7 @@ that progress shows and an interruption is noticed.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from benchmarks.devices import SEEDS, over_seeds
 from benchmarks.gradients.config import Config
+from benchmarks.seeds import BATCHES, curves_of_end, draw_batches, draw_params, whole_carry
 from rnnjax import Readout, flow, unroll
 from rnnjax.tasks import Batch, Task
 from rnnjax.train import clipped_adam, clipping_norms
@@ -153,9 +153,7 @@ class Experiment:
         """Compiles what all seeds run; can be done ahead of its turn, in another thread."""
         params, batches = jax.eval_shape(lambda: (self.params(), self.batches(0)))
         learner = jax.eval_shape(lambda params: self.learner(params, 1.0), params)
-        sequences: Any = PartitionSpec("seeds", None, None, "batch")
-        lengths: Any = PartitionSpec("seeds", None, "batch")
-        specs = SEEDS, Batch(inputs=sequences, targets=sequences, weights=sequences, lengths=lengths)
+        specs = SEEDS, BATCHES
         config = self.config
         measure, train = (
             over_seeds(function, config.seeds, config.batch_size, specs, config.devices)
@@ -185,48 +183,3 @@ class Experiment:
         yield Phase("initial", curves, None)
         for name in ("clipped", "unclipped"):
             yield Phase(name, curves, History(*(np.full((seeds, steps), np.nan) for _ in History._fields)))
-
-
-def curves_of_end(model: Readout, task: Task, params: Any, batch: Batch) -> Any:
-    """ln ||dL/dcarry|| against the lags 0 ... length, L the error at the end alone: for each component of the carry.
-
-    Where every step has a target, the error of a step itself would hide what comes back to it.
-    """
-    is_last = jnp.arange(task.max_length)[:, None] == batch.lengths - 1
-    batch = batch._replace(weights=jnp.where(is_last, batch.weights, 0))
-
-    def loss(carry: Any, ys: Array) -> Array:
-        return task.loss(model.read(params, ys), batch)
-
-    norms = flow.gradient_norms(model.cell, params.cell, batch.inputs, loss, lengths=batch.lengths)
-    lags = jnp.arange(task.length + 1)
-    return jax.tree.map(lambda leaf: flow.log_mean(flow.by_lag(leaf, batch.lengths, lags)), norms.per_example)
-
-
-def whole_carry(curves: Any) -> Float[Array, "lags"]:
-    """The curve of the norm of the whole carry, from those of its components."""
-    return 0.5 * jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(curves)), axis=0)
-
-
-# Drawing is compiled once for all cells of a lag, or all lags of a cell. It goes over seeds and steps in loops: the
-# random bits of a vectorised draw are recomputed in every fusion, and take four times as long to compile.
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def draw_params(model: Readout, input_size: int, dtype: str, seeds: int) -> Any:
-    return lax.map(lambda seed: model.init(jax.random.key(seed), input_size, dtype), jnp.arange(seeds))
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def draw_batches(
-    task: Task, batch_size: int, dtype: str, steps: int, seeds: int, data_seed: int, first_step: int
-) -> Batch:
-    """Batches `[seeds, steps, ...]`, each of a key of its own."""
-
-    def draw(seed: Array, step: Array) -> Batch:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(data_seed), seed), step)
-        batch = task.sample(key, batch_size)
-        return batch._replace(inputs=batch.inputs.astype(dtype))
-
-    every_step = first_step + jnp.arange(steps)
-    return lax.map(lambda seed: lax.map(partial(draw, seed), every_step), jnp.arange(seeds))

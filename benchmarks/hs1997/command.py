@@ -55,7 +55,7 @@ def command(
     """
     console = Console()
     config.check()
-    use_devices()
+    use_devices(config.devices)
     here = environment.describe()
     with open_results(console, "hs1997", config, here, out, resume) as results:
         run_rows(console, config, results, here)
@@ -69,7 +69,7 @@ def run_rows(console: Console, config: Config, results: Results, here: Record) -
     """Does what the results folder does not hold yet, and adds the record of each trial as it ends."""
     efforts = config.efforts
     left = missing(results.read(), efforts)
-    happening = over_devices(efforts, left, config.seed)
+    happening = over_devices(efforts, left, config)
     with progress_bar(console) as progress, closing(happening):
         bar = progress.add_task("", total=len(efforts), completed=len(efforts) - len(left))
         done = dict.fromkeys(left, 0.0)
@@ -89,13 +89,14 @@ def run_rows(console: Console, config: Config, results: Results, here: Record) -
 
 
 def over_devices(
-    efforts: Mapping[str, Effort], left: Mapping[str, list[int]], seed: int
+    efforts: Mapping[str, Effort], left: Mapping[str, list[int]], config: Config
 ) -> Generator[tuple[str, Outcome | Progress]]:
     """Rows in turn on whichever device is free (of a CPU one a core); what happens in them, as it happens."""
     events: SimpleQueue[tuple[str, Outcome | Progress | BaseException | None]] = SimpleQueue()
     devices: SimpleQueue[jax.Device] = SimpleQueue()
     stop = Event()
-    for device in jax.local_devices():
+    here = jax.local_devices()[: config.devices]
+    for device in here:
         devices.put(device)
 
     def work(name: str) -> None:
@@ -103,7 +104,7 @@ def over_devices(
         going = list(left[name])
         try:
             with jax.default_device(device):
-                for event in run(ROWS[name], efforts[name].cap, seed, left[name]):
+                for event in run(ROWS[name], efforts[name].cap, config.seed, left[name]):
                     events.put((name, event))
                     if isinstance(event, Outcome):
                         going.remove(event.trial)
@@ -118,7 +119,7 @@ def over_devices(
             devices.put(device)
             events.put((name, None))
 
-    with ThreadPoolExecutor(len(jax.local_devices())) as pool:
+    with ThreadPoolExecutor(len(here)) as pool:
         try:
             for name in left:
                 pool.submit(work, name)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.errors import UsageError
 from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Effort
-from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.options import Int, check_devices, check_known, check_least, check_several
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Config:
     """Training sequences after which a trial is given up, instead of the row's own number."""
     seed: Int = 0
     """Seed of all trials."""
+    devices: Int | None = None
+    """Devices that take the rows in turn; by default all, of a CPU one a core."""
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
@@ -38,6 +40,7 @@ class Config:
             if value is not None:
                 check_least(f"--{name}", value, 1)
         check_least("--seed", self.seed, 0)
+        check_devices(self.devices)
 
     @property
     def efforts(self) -> dict[str, Effort]:

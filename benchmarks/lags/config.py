@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.errors import UsageError
-from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.options import Int, check_devices, check_known, check_least, check_several
 from rnnjax import CELLS, Cell
 from rnnjax.initializers import Chrono
 from rnnjax.tasks import TASKS, Task
@@ -90,8 +90,7 @@ class Config:
         for name in ("seeds", "updates", "every", "batch-size", "hidden-size", "test-size"):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
         check_least("--data-seed", self.data_seed, 0)
-        if self.devices is not None:
-            check_least("--devices", self.devices, 1)
+        check_devices(self.devices)
         for max_norm in self.clip:
             if not max_norm > 0:
                 raise UsageError(f"--clip must be positive numbers, or inf for none, got {max_norm}")

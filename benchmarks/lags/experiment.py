@@ -18,8 +18,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from benchmarks.devices import SEEDS, over_seeds
-from benchmarks.gradients.experiment import curves_of_end, draw_params, whole_carry
 from benchmarks.lags.config import Config
+from benchmarks.seeds import curves_of_end, draw_params, whole_carry
 from rnnjax import Readout, flow, unroll
 from rnnjax.tasks import Batch, Task
 from rnnjax.train import clipping_norms, make_optimizer

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
+from benchmarks.devices import use_devices
 from benchmarks.results import Results, pick
 from benchmarks.run import open_results, progress_bar, saved_settings
 from benchmarks.truncation.config import Config
@@ -43,6 +44,7 @@ def command(
     """
     console = Console()
     config.check()
+    use_devices(config.devices, config.seeds)
     here = environment.describe()
     with open_results(console, "truncation", config, here, out, resume) as results:
         measure(console, config, results, here)

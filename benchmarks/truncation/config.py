@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.errors import UsageError
-from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.options import Int, check_devices, check_known, check_least, check_several
 from rnnjax import CELLS
 from rnnjax.tasks import TASKS
 
@@ -26,6 +26,8 @@ class Config:
     """Hidden units of every cell."""
     batch_size: Int = 16
     """Sequences a gradient."""
+    devices: Int | None = None
+    """Devices that the seeds are spread over; by default all, of a CPU one a core."""
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
@@ -34,6 +36,7 @@ class Config:
         for name in ("seeds", "hidden-size", "batch-size"):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
         check_least("--k2", min(self.k2), 1)
+        check_devices(self.devices)
         check_known("--task", [self.task], TASKS)
         check_known("--cells", self.cells, CELLS)
         for lag in self.lags:

@@ -1,14 +1,13 @@
 """What is measured: the gradients of truncated BPTT beside that of full BPTT, at initialisation."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
-from jax import lax
 
-from benchmarks.devices import compiler_options
-from benchmarks.gradients.experiment import draw_batches, draw_params
+from benchmarks.devices import SEEDS, over_seeds
+from benchmarks.seeds import BATCHES, draw_batches, draw_params
 from benchmarks.truncation.config import Config
 from rnnjax import CELLS, Readout
 from rnnjax.learn import Agreement, truncation_bias
@@ -49,6 +48,6 @@ class Experiment:
 
         params = draw_params(model, task.input_size, "float32", config.seeds)
         batches = draw_batches(task, config.batch_size, "float32", 1, config.seeds, 0, 0)
-        measure = jax.jit(partial(lax.map, bias), compiler_options=compiler_options())
+        measure = over_seeds(bias, config.seeds, config.batch_size, (SEEDS, BATCHES), config.devices)
         agreement: Agreement = jax.device_get(measure((params, batches)))
         return agreement

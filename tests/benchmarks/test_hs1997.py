@@ -212,6 +212,7 @@ BAD_INPUT = {
     "--trials 0": "--trials must be at least 1, got 0",
     "--cap 0": "--cap must be at least 1, got 0",
     "--seed -1": "--seed must be at least 0, got -1",
+    "--devices 0": "--devices must be at least 1, got 0",
     "--resume .": "--resume: . is not a results folder",
 }
 

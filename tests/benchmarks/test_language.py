@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 
@@ -136,6 +137,22 @@ def test_interrupted_training_goes_on_bit_for_bit(text, tmp_path):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
+def test_devices_change_no_result(text, tmp_path):
+    """Two devices share out the parallel parts of the text: the same losses and weights, but for rounding."""
+
+    def outcome(devices):
+        out = tmp_path / str(devices)
+        arguments = ["--data", str(text), *SMALL, "--epochs", "2", "--devices", str(devices), "--out", str(out)]
+        assert main(["language", "train", *arguments]) == 0
+        folder = results_in(out)
+        config = from_saved(json.loads((folder / "config.json").read_text()), Config)
+        losses = [record["valid_loss"] for record in read(folder)]
+        return losses, load_best(config, "rnn", len(load(config, None).vocabulary), folder).params
+
+    chex.assert_trees_all_close(outcome(2), outcome(1), rtol=1e-3, atol=1e-5)
+
+
 def test_damaged_checkpoint_is_an_error(text, tmp_path, capsys):
     out = tmp_path / "out"
     folder = out / "language" / "run"
@@ -161,6 +178,7 @@ BAD_INPUT = {
     "train --data ptb --data-dir {folder}/none": "--data ptb: the data folder {folder}/none does not exist",
     "train --optimizer adm": "--optimizer: unknown optimizer 'adm': did you mean 'adam'?",
     "train --epochs 0": "--epochs must be at least 1, got 0",
+    "train --devices 99": "--devices: there are 2 here, not 99",
     "train --keep 0": "--keep must be at least 1, got 0",
     "train --learning-rate 0": "--learning-rate must be a positive number, got 0",
     "train --dropout 1": "--dropout must be at least 0 and below 1, got 1",

@@ -1,11 +1,15 @@
 """The command line of the benchmark of truncation, end to end in a temporary folder."""
 
+import dataclasses
 import json
 
+import chex
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.truncation.config import Config
+from benchmarks.truncation.experiment import Experiment
 
 TINY = ["truncation", "--cells", "rnn", "--lags", "10", "--k2", "2", "10", "20", "--seeds", "2"]
 TINY += ["--hidden-size", "3", "--batch-size", "2"]
@@ -31,9 +35,19 @@ def test_run_and_resume(tmp_path):
     assert (folder / "records.jsonl").read_text() == text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_devices_change_no_result(seeds):
+    """Two devices share out the seeds, or of a single seed the batch."""
+    config = Config(lags=(10,), k2=(2, 10), seeds=seeds, hidden_size=3, batch_size=2)
+    one, two = (Experiment(dataclasses.replace(config, devices=number), "gru", 10).measure() for number in (1, 2))
+    chex.assert_trees_all_close(two, one, rtol=1e-4, atol=1e-6)
+
+
 def test_bad_input(tmp_path, capsys):
     for options, message in (
         (["--k2", "0"], "--k2 must be at least 1, got 0"),
+        (["--devices", "99"], "--devices: there are 2 here, not 99"),
         (["--lags", "1"], "--lags: length of AddingArjovsky must be an integer of at least 2, got 1"),
     ):
         assert main(["truncation", *options, "--out", str(tmp_path)]) == 2
