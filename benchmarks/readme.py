@@ -15,7 +15,7 @@ from benchmarks.hs1997 import report as hs1997_report
 from benchmarks.lags import report as lags_report
 from benchmarks.lags.config import Config as LagsConfig
 from benchmarks.language import compare as language_compare
-from benchmarks.language import records as language_records
+from benchmarks.language import report as language_report
 from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
@@ -53,7 +53,7 @@ def profile(path: str) -> Sequence[Sequence[str]]:
 
 def language(path: str) -> Sequence[Sequence[str]]:
     """What several runs of the language benchmark reached."""
-    return language_records.summary_rows(read_records(README.parent / path))
+    return language_report.summary_rows(read_records(README.parent / path))
 
 
 def language_comparison(path: str) -> Sequence[Sequence[str]]:

@@ -1,14 +1,13 @@
 """report.html of any benchmark: one file that needs no other, with its figures inside."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-
-from benchmarks.results import Record
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,6 @@ class Page:
     figures: Sequence[tuple[Path, str]]
     """SVG files and their captions."""
     tables: Sequence["PageTable"]
-    config: Mapping[str, Any]
-    environment: Record
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class PageTable:
 
 
 def write_page(folder: Path, page: Page, template: Path = Path("report.html.j2"), **more: Any) -> Path:
-    """Writes report.html into a folder.
+    """Writes report.html into a results folder, with the settings and the environment that are written there.
 
     Args:
         folder: of the results.
@@ -48,10 +45,13 @@ def write_page(folder: Path, page: Page, template: Path = Path("report.html.j2")
         more: what the block needs.
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    content = {**vars(page), "figures": [(Markup(_inline(svg)), caption) for svg, caption in page.figures]}
+    templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    about = {
+        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "environment")
+    }
+    content = {**vars(page), **about, "figures": [(Markup(_inline(svg)), caption) for svg, caption in page.figures]}
     path = folder / "report.html"
-    path.write_text(environment.get_template(template.as_posix()).render(content, **more), encoding="utf-8")
+    path.write_text(templates.get_template(template.as_posix()).render(content, **more), encoding="utf-8")
     return path
 
 

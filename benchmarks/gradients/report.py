@@ -1,6 +1,5 @@
 """The table in the terminal, and report.html."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,8 +76,6 @@ def write_report(folder: Path, records: Sequence[Record], config: Config, figure
                 text_columns=(1, 2),
             )
         ],
-        config=dataclasses.asdict(config),
-        environment=records[0]["environment"],
     )
     return write_page(folder, page, Path("gradients/report.html.j2"), why=explain())
 

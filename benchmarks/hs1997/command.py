@@ -19,7 +19,7 @@ from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import Outcome, Progress, run
 from benchmarks.hs1997.figures import draw
 from benchmarks.hs1997.records import make_record, missing
-from benchmarks.hs1997.report import print_table
+from benchmarks.hs1997.report import print_table, write_report
 from benchmarks.hs1997.rows import ROWS, Effort
 from benchmarks.results import Record, Results
 from benchmarks.run import open_results, progress_bar, saved_settings
@@ -41,8 +41,8 @@ def command(
     Every row of Tables 1-9 trains nets on-line, as published, until the published criterion is met or a cap of
     sequences is reached: LSTM by the truncated gradient of 1997, and its competitors. Prints the share of trials that
     succeeded and the sequences they took, beside what was published, and writes records.jsonl (one record a trial),
-    config.json, environment.json and a figure (PNG and SVG) to OUT/hs1997/TIME/. The default run has part of the rows,
-    with lower caps: about 15 minutes on two cores.
+    config.json, environment.json and report.html with its figure (PNG and SVG) to OUT/hs1997/TIME/. The default run
+    has part of the rows, with lower caps: about 15 minutes on two cores.
 
     Parameters
     ----------
@@ -60,9 +60,10 @@ def command(
     with open_results(console, "hs1997", config, here, out, resume) as results:
         run_rows(console, config, results, here)
         records = results.read()
-        with console.status("Drawing the figure"):
-            draw(records, results.folder)
+        with console.status("Drawing"):
+            report = write_report(results.folder, records, draw(records, results.folder))
     print_table(console, records)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 def run_rows(console: Console, config: Config, results: Results, here: Record) -> None:

@@ -11,10 +11,10 @@ from benchmarks.hs1997.records import summarise
 from benchmarks.results import Record, pick
 
 
-def draw(records: Sequence[Record], folder: Path) -> None:
-    """Writes the figure into a folder, as PNG and SVG."""
+def draw(records: Sequence[Record], folder: Path) -> Path:
+    """Writes hs1997.png and hs1997.svg into a folder."""
     with in_style():
-        save(trials(records), folder, "hs1997")
+        return save(trials(records), folder, "hs1997")
 
 
 def trials(records: Sequence[Record]) -> Figure:

@@ -1,6 +1,7 @@
-"""The table in the terminal, and its rows for the README."""
+"""The table in the terminal, its rows for the README, and report.html."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -10,6 +11,7 @@ from rich.table import Table
 from benchmarks.hs1997.experiment import TEST
 from benchmarks.hs1997.records import Summary, remarks, summarise
 from benchmarks.hs1997.rows import ROWS
+from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
 from rnnjax.learn import WeightGuessing
 from rnnjax.models import RecurrentCascade
@@ -54,6 +56,23 @@ def print_table(console: Console, records: Sequence[Record]) -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Not run: {', '.join(name for name in ROWS if name not in names) or 'none'}.", highlight=False)
+
+
+def write_report(folder: Path, records: Sequence[Record], figure: Path) -> Path:
+    """report.html, one file that needs no other."""
+    page = Page(
+        title="The experiments of the LSTM paper, repeated",
+        summary='S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997: every row of '
+        "its Tables 1 to 9, trained on-line as published.",
+        how_to_read=(
+            "Solved: the share of trials that met the published criterion before they were given up at a cap.",
+            "Sequences: until then, the median and the range over the trials that did.",
+            "Ratio: our median over the published number of sequences. A dash: not published, or not run.",
+        ),
+        figures=[(figure, "Sequences until success, of every trial, beside the published means.")],
+        tables=[PageTable("All rows of the paper", table_rows(records), text_columns=(0, 1, 10))],
+    )
+    return write_page(folder, page)
 
 
 def _texts(summary: Summary) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from benchmarks.lags.config import FULL, MNIST, MNIST_FULL, Config
 from benchmarks.lags.experiment import Experiment
 from benchmarks.lags.figures import draw_all
 from benchmarks.lags.records import is_done, make_records
-from benchmarks.lags.report import print_tables
+from benchmarks.lags.report import print_tables, write_report
 from benchmarks.results import Results
 from benchmarks.run import open_results, progress_bar, saved_settings
 
@@ -42,7 +42,7 @@ def command(
 
     For every task, cell, lag, optimiser, threshold of clipping and seed: whether and when the run succeeded, how often
     clipping engaged, and the half-life of the gradient at initialisation. Prints tables and writes records.jsonl,
-    config.json, environment.json and figures (PNG and SVG) to OUT/lags/TIME/.
+    config.json, environment.json and report.html with its figures (PNG and SVG) to OUT/lags/TIME/.
 
     Parameters
     ----------
@@ -65,10 +65,10 @@ def command(
     with open_results(console, "lags", config, here, out, resume) as results:
         train(console, config, results, here)
         records = results.read()
-        with console.status("Drawing figures"):
-            figures = draw_all(records, config, results.folder)
+        with console.status("Drawing"):
+            report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
     print_tables(console, records, config)
-    console.print(f"Figures: {' '.join(map(str, figures.values()))}", soft_wrap=True, highlight=False)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 def train(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:

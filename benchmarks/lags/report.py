@@ -1,7 +1,8 @@
-"""The tables: which lags are learned, and what optimisers and clipping have to do with it."""
+"""The tables, and report.html: which lags are learned, and what optimisers and clipping have to do with it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -10,12 +11,21 @@ from rich.table import Table
 
 from benchmarks.lags.config import Config
 from benchmarks.lags.records import Row, half_life, make_row
+from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record
 
 HOW_TO_READ = (
     "succeeded/seeds, and the median update of success; else the loss over the trivial predictor's (1: nothing "
     "learned); half-life: of the gradient at initialisation, in steps, at the largest lag; clipped: share of updates"
 )
+
+ARMS = "solved, diverged; share of updates at which clipping engaged"
+CAPTIONS = {
+    "phase": "Share of the seeds that succeed, by cell and lag.",
+    "success": "Share of the seeds that succeed, and the updates that they took, against the lag.",
+    "half_life": "Does the half-life of the gradient at initialisation predict the lag that is learned?",
+    "arms": "Share of the seeds that succeed, by optimiser and threshold of clipping.",
+}
 
 
 def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...]]:
@@ -47,19 +57,46 @@ def arm_rows(records: Sequence[Record], config: Config, lag: int) -> list[tuple[
 
 
 def print_tables(console: Console, records: Sequence[Record], config: Config) -> None:
-    optimizer, max_norm = config.optimizers[0], config.clip[0]
-    arm = f"{optimizer} {config.rate(optimizer):g}, {threshold(max_norm)}, {config.updates} updates"
-    _print(console, f"Lags that are learned: {arm}", table_rows(records, config))
+    _print(console, f"Lags that are learned: {_arm_name(config)}", table_rows(records, config))
     console.print(HOW_TO_READ, highlight=False)
     if len(config.optimizers) * len(config.clip) > 1:
         for lag in sorted(config.lags):
             _print(console, f"Optimisers and clipping at lag {lag}", arm_rows(records, config, lag))
-        console.print("solved, diverged; share of updates at which clipping engaged", highlight=False)
+        console.print(ARMS, highlight=False)
+
+
+def write_report(folder: Path, records: Sequence[Record], config: Config, figures: Mapping[str, Path]) -> Path:
+    """report.html, one file that needs no other."""
+    tables = [
+        PageTable(f"Lags that are learned: {_arm_name(config)}", table_rows(records, config), HOW_TO_READ, (0, 1))
+    ]
+    if len(config.optimizers) * len(config.clip) > 1:
+        tables += [
+            PageTable(f"Optimisers and clipping at lag {lag}", arm_rows(records, config, lag), ARMS, (0, 1, 2))
+            for lag in sorted(config.lags)
+        ]
+    page = Page(
+        title="Long time lags, learned",
+        summary=f"{', '.join(config.cells)} with {config.hidden_size} units on {', '.join(config.tasks)}, trained with "
+        f"the same budget of {config.updates} updates, {config.seeds} seeds each.",
+        how_to_read=(
+            "A run succeeds when its loss on held-out sequences falls below the task's mark, and stops there.",
+            "The half-life of the gradient at initialisation says over how many steps an error halves on its way back.",
+        ),
+        figures=[(svg, CAPTIONS[name]) for name, svg in figures.items()],
+        tables=tables,
+    )
+    return write_page(folder, page)
 
 
 def first_arm(config: Config) -> dict[str, str | float]:
     """The optimiser and the threshold that tables and figures against the lag are of."""
     return {"optimizer": config.optimizers[0], "max_norm": config.clip[0]}
+
+
+def _arm_name(config: Config) -> str:
+    optimizer, max_norm = config.optimizers[0], config.clip[0]
+    return f"{optimizer} {config.rate(optimizer):g}, {threshold(max_norm)}, {config.updates} updates"
 
 
 def threshold(max_norm: float) -> str:

@@ -2,7 +2,8 @@
 
 config.py       the settings, and the recipe of each model
 experiment.py   one cell trained on one text
-records.py      from epochs to records, and the table in the terminal
+records.py      from epochs to records
+report.py       tables, and report.html
 figures.py      perplexity against the epoch
 compare.py      tokens a second beside PyTorch
 command.py      the command line: train, evaluate, sample, --compare

@@ -20,7 +20,8 @@ from benchmarks.language import compare as comparison
 from benchmarks.language.config import Config, recipe
 from benchmarks.language.experiment import Trained, load, load_best, make_trainable
 from benchmarks.language.figures import draw
-from benchmarks.language.records import make_records, print_table
+from benchmarks.language.records import make_records
+from benchmarks.language.report import print_table, write_report
 from benchmarks.options import Int, check_least
 from benchmarks.results import Results
 from benchmarks.run import saved_settings
@@ -72,8 +73,9 @@ def train(
 ) -> None:
     """Train language models, one a cell, by the recipe of a published model or as the options say.
 
-    Prints a table and writes records.jsonl (one record an epoch), config.json, environment.json, vocabulary.json, a
-    figure (PNG and SVG) and checkpoints to OUT/language/TIME/. Ctrl-C and SIGTERM save before they end.
+    Prints a table and writes records.jsonl (one record an epoch), config.json, environment.json, vocabulary.json,
+    report.html with its figure (PNG and SVG) and checkpoints to OUT/language/TIME/. Ctrl-C and SIGTERM save before
+    they end.
 
     Parameters
     ----------
@@ -118,9 +120,9 @@ def train(
             unit=config.token,
         )
     records = results.read()
-    figure = draw(records, config, results.folder)
+    report = write_report(results.folder, records, config, draw(records, config, results.folder))
     print_table(console, records, config)
-    console.print(f"Figure: {figure}", soft_wrap=True, highlight=False)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 @command.command

@@ -1,20 +1,12 @@
-"""From epochs to records, and from records to tables: of a run in the terminal, of several runs in README.md.
-
-A record is one epoch of one cell, or, with "kind" "result", what came of it.
-"""
+"""From epochs to records. A record is one epoch of one cell, or, with "kind" "result", what came of it."""
 
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.language.config import PUBLISHED, Config
-from benchmarks.results import Record, pick
-from rnnjax.train import bits, perplexity
+from benchmarks.language.config import Config
+from benchmarks.results import Record
+from rnnjax.train import perplexity
 
 
 def make_records(
@@ -29,50 +21,3 @@ def make_records(
         result = {"test_loss": math.nan, **result}  # a model that diverged at once has none
         losses = {f"{name}_perplexity": perplexity(result[f"{name}_loss"]) for name in ("valid", "test")}
         yield {"benchmark": "language", "cell": cell, "kind": "result", **result, **losses, **about}
-
-
-def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...]]:
-    """Headings, and a row a cell: what came of it."""
-    headings: tuple[str, ...] = ("cell", "parameters", "best epoch", "validation", "test")
-    headings += ("bits a character",) if config.unit == "characters" else ()
-    rows = []
-    for result in pick(records, kind="result"):
-        cell = result["cell"] if result["status"] == "ok" else f"{result['cell']} ({result['status']})"
-        row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]))
-        row += tuple(f"{float(result[f'{split}_perplexity']):.4g}" for split in ("valid", "test"))
-        row += (f"{bits(float(result['test_loss'])):.3f}",) if config.unit == "characters" else ()
-        epochs = pick(records, cell=result["cell"], kind="epoch")
-        rows.append((*row, f"{sum(epoch['work_per_second'] for epoch in epochs) / len(epochs):,.0f}"))
-    return [(*headings, "tokens a second"), *rows]
-
-
-def summary_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
-    """Headings, and a row a model of several runs: what it is, what it took, what was reached, and what is published.
-
-    Perplexity of words; of characters, as they are published, nats. Minutes are those of training.
-    """
-    rows = []
-    for result in pick(records, kind="result"):
-        config, cell = result["config"], result["cell"]
-        epochs = [record for record in pick(records, cell=cell, kind="epoch") if record["config"] == config]
-
-        def quoted(perplexity: Any, unit: str = config["unit"]) -> str:
-            return f"{float(perplexity):.1f}" if unit == "words" else f"{math.log(float(perplexity)):.3f} nats"
-
-        about = config["model"], config["data"], cell, f"{result['parameters']:,}", str(len(epochs))
-        minutes = sum(epoch["seconds"] for epoch in epochs) / 60
-        reached = (quoted(result[f"{split}_perplexity"]) for split in ("valid", "test"))
-        published = PUBLISHED.get((config["model"], config["data"])) if cell == "lstm" else None
-        rows.append((*about, f"{minutes:.1f}", *reached, quoted(published[0]) if published else "-"))
-    headings = ("model", "text", "cell", "parameters", "epochs", "minutes", "validation", "test", "published")
-    return [headings, *rows]
-
-
-def print_table(console: Console, records: Sequence[Record], config: Config) -> None:
-    headings, *rows = table_rows(records, config)
-    table = Table(title=f"Perplexity: {config.model} on {config.data}", box=SIMPLE_HEAD, show_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "cell" else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)

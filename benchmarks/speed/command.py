@@ -19,7 +19,7 @@ from benchmarks.speed.config import ON_ACCELERATORS, Config
 from benchmarks.speed.figures import draw
 from benchmarks.speed.measure import measure, peer_versions
 from benchmarks.speed.records import is_done, make_records
-from benchmarks.speed.report import print_tables
+from benchmarks.speed.report import print_tables, write_report
 
 
 def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def command(
     For every cell and shape all libraries are measured in turn, after each has shown that its outputs and gradients
     are those of rnnjax. A training step is the gradient of the mean of the squared outputs for weights and inputs. A
     library that is not installed or cannot do something is listed with the reason; the extra rnnjax[peers] brings
-    all of them. Prints tables and writes records.jsonl, config.json, environment.json and a figure (PNG and SVG) to
-    OUT/speed/TIME/. With --platform gpu or tpu the defaults are those of a run of ten minutes there: larger shapes
-    too, both precisions, and the kernels and libraries that are made for accelerators.
+    all of them. Prints tables and writes records.jsonl, config.json, environment.json and report.html with its
+    figures (PNG and SVG) to OUT/speed/TIME/. With --platform gpu or tpu the defaults are those of a run of ten
+    minutes there: larger shapes too, both precisions, and the kernels and libraries that are made for accelerators.
 
     Parameters
     ----------
@@ -67,9 +67,10 @@ def command(
         with open_results(console, "speed", run, here, out, resume) as results:
             measure_all(console, run, results, here, end)
             records = results.read()
-            with console.status("Drawing the figure"):
-                draw(records, run, results.folder)
+            with console.status("Drawing"):
+                report = write_report(results.folder, records, run, draw(records, run, results.folder))
         print_tables(console, records, run)
+        console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 def start_jax(platform: str, devices: int) -> None:

@@ -17,15 +17,22 @@ MARKERS = "osD^vPX*"
 ROUTINES = ("step", "forward")
 LENGTH_PANELS = {"memory": "memory of a training step (MiB)", "step": "time of a training step (ms)"}
 
+LENGTH = "Memory and time of a training step against the length."
 
-def draw(records: Sequence[Record], config: Config, folder: Path) -> None:
-    """Writes the figures into a folder, each as PNG and SVG: speed, speed-x2 on two devices, and length."""
+
+def draw(records: Sequence[Record], config: Config, folder: Path) -> dict[str, Path]:
+    """Writes every figure as PNG and SVG: speed, speed-x2 on two devices, and length; the SVG files by caption."""
+    paths = {}
     with in_style():
         for devices in config.devices:
             name = "speed" if devices == 1 else f"speed-x{devices}"
-            save(relative_times(records, config, devices), folder, name)
+            caption = "Time relative to that of the first column, with quartiles" + f", on {devices} devices." * (
+                devices > 1
+            )
+            paths[caption] = save(relative_times(records, config, devices), folder, name)
         if len({shape[1:] for shape in config.sizes}) == 1 and len(config.sizes) > 2:
-            save(against_length(records, config), folder, "length")
+            paths[LENGTH] = save(against_length(records, config), folder, "length")
+    return paths
 
 
 def relative_times(records: Sequence[Record], config: Config, devices: int) -> Figure:

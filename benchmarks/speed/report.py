@@ -1,17 +1,21 @@
-"""The tables in the terminal, and their rows for the README."""
+"""The tables in the terminal, their rows for the README, and report.html."""
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
 from benchmarks.speed.config import Config
 from benchmarks.speed.records import QUANTITIES, Grid, Row, failures, spread, tabulate
+
+SHAPES = "Shapes: time steps x batch x hidden units, with as many inputs as hidden units."
 
 
 def print_tables(console: Console, records: Sequence[Record], config: Config) -> None:
@@ -20,7 +24,7 @@ def print_tables(console: Console, records: Sequence[Record], config: Config) ->
         grid = tabulate(records, config, quantity, devices)
         if any(value is not None for row in grid.rows for value in (row.base, *row.others)):
             console.print(_table(grid, quantity))
-    lines = ["Shapes: time steps x batch x hidden units, with as many inputs as hidden units."]
+    lines = [SHAPES]
     if len(config.columns) > len(config.devices):
         lines.append("Right of the first column: how many times as much it takes, below 1 (red) less.")
     if max(config.devices) > 1:
@@ -38,6 +42,26 @@ def table_rows(records: Sequence[Record], config: Config, quantity: str, devices
     """Headings and rows."""
     grid = tabulate(records, config, quantity, devices)
     return [_headings(grid, quantity), *(_texts(row, quantity) for row in grid.rows)]
+
+
+def write_report(folder: Path, records: Sequence[Record], config: Config, figures: Mapping[str, Path]) -> Path:
+    """report.html, one file that needs no other."""
+    page = Page(
+        title="Speed of recurrent networks",
+        summary="Forward pass and training step, the gradient of the mean of the squared outputs for weights and "
+        "inputs, after every library has shown that its outputs and gradients are those of rnnjax.",
+        how_to_read=(
+            SHAPES,
+            "Right of the first column: how many times as much it takes, below 1 less.",
+            *_spread(records),
+        ),
+        figures=[(svg, caption) for caption, svg in figures.items()],
+        tables=[
+            PageTable(QUANTITIES[quantity].title, table_rows(records, config, quantity, devices), text_columns=(0, 1))
+            for devices, quantity in itertools.product(config.devices, QUANTITIES)
+        ],
+    )
+    return write_page(folder, page)
 
 
 def _table(grid: Grid, quantity: str) -> Table:

@@ -14,6 +14,7 @@ from benchmarks.truncation.config import Config
 from benchmarks.truncation.experiment import Experiment
 from benchmarks.truncation.figures import draw
 from benchmarks.truncation.records import is_done, make_records
+from benchmarks.truncation.report import write_report
 
 
 def defaults(resume: Path | None = None, **others: Any) -> dict[str, Any]:
@@ -30,8 +31,8 @@ def command(
     """Measure the bias of truncated backpropagation through time.
 
     For every cell, lag, k2 and seed: cosine and relative norm of the gradient of truncated BPTT(1, k2) beside that of
-    full BPTT, at initialisation. Writes records.jsonl, config.json, environment.json and a figure (PNG and SVG) to
-    OUT/truncation/TIME/.
+    full BPTT, at initialisation. Writes records.jsonl, config.json, environment.json and report.html with its figure
+    (PNG and SVG) to OUT/truncation/TIME/.
 
     Parameters
     ----------
@@ -48,8 +49,9 @@ def command(
     here = environment.describe()
     with open_results(console, "truncation", config, here, out, resume) as results:
         measure(console, config, results, here)
-        figure = draw(results.read(), config, results.folder)
-    console.print(f"Figure: {figure}", soft_wrap=True, highlight=False)
+        records = results.read()
+        report = write_report(results.folder, records, config, draw(records, config, results.folder))
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 def measure(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:

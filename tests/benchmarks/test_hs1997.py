@@ -176,6 +176,7 @@ def test_run_and_resume(tmp_path, capsys):
         "environment.json",
         "hs1997.png",
         "hs1997.svg",
+        "report.html",
     }
     assert "4-lstm-100: 2 not solved within 100 sequences" in text
     records = read(folder)

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
 from benchmarks.language.experiment import Texts, load, load_best, make_trainable
-from benchmarks.language.records import summary_rows, table_rows
+from benchmarks.language.report import summary_rows, table_rows
 from benchmarks.training import from_saved
 from rnnjax.models import LANGUAGE_MODELS
 from rnnjax.tasks.text import Vocabulary
@@ -54,7 +54,15 @@ def read(folder: Path) -> list[dict]:
 
 def test_train(folder):
     names = {path.name for path in folder.iterdir()}
-    files = {"records.jsonl", "config.json", "environment.json", "vocabulary.json", "perplexity.png", "perplexity.svg"}
+    files = {
+        "records.jsonl",
+        "config.json",
+        "environment.json",
+        "vocabulary.json",
+        "perplexity.png",
+        "perplexity.svg",
+        "report.html",
+    }
     assert names == files | {"rnn"}
     assert {path.name for path in (folder / "rnn").iterdir()} == {"checkpoints", "best", "tensorboard"}
     *epochs, result = read(folder)

@@ -70,7 +70,7 @@ def test_run_and_resume(tmp_path, capsys):
     assert 'rnnjax parallel: unsupported: kernel "parallel" needs a linear recurrence' in text
     names = {path.name for path in folder.iterdir()}
     figures = {f"{name}.{kind}" for name in ("speed", "speed-x2") for kind in ("png", "svg")}
-    assert names == {"records.jsonl", "config.json", "environment.json"} | figures
+    assert names == {"records.jsonl", "config.json", "environment.json", "report.html"} | figures
     records = read(folder)
     places = [(record["shape"], record["column"]) for record in records]
     assert places == [(shape, column) for shape in shapes for column in columns]

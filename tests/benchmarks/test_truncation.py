@@ -19,7 +19,7 @@ def test_run_and_resume(tmp_path):
     """Going back the whole sequence is exact, two steps are not, and more than there are is left out."""
     assert main([*TINY, "--out", str(tmp_path)]) == 0
     (folder,) = (tmp_path / "truncation").iterdir()
-    files = {"records.jsonl", "config.json", "environment.json", "truncation.png", "truncation.svg"}
+    files = {"records.jsonl", "config.json", "environment.json", "truncation.png", "truncation.svg", "report.html"}
     assert {path.name for path in folder.iterdir()} == files
     text = (folder / "records.jsonl").read_text()
     records = [json.loads(line) for line in text.splitlines()]
