@@ -171,9 +171,11 @@ class Forecaster(nnx.Module):
     def __call__(self, xs: Float[Array, "time batch variables"]) -> Float[Array, "places batch horizon outputs"]:
         return self.read(self.run(xs if self.front is None else self.front(xs)))
 
-    def run(self, xs: Float[Array, "time batch features"], first: int = 0) -> Float[Array, "time batch size"]:
-        """The layers from number `first` on."""
-        for layer in self.layers[first:]:
+    def run(
+        self, xs: Float[Array, "time batch features"], first: int = 0, end: int | None = None
+    ) -> Float[Array, "time batch size"]:
+        """The layers from number `first` to the one before `end`; None: to the last."""
+        for layer in self.layers[first:end]:
             xs = layer(xs)[1] if isinstance(layer, Recurrent) else layer(xs)
         return xs
 

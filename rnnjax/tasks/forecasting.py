@@ -51,6 +51,14 @@ class ForecastingData(NamedTuple):
         """Variables that it forecasts: the first ones."""
         return len(self.scale)
 
+    def inputs(self, split: Split) -> Float[np.ndarray, "examples window variables"]:
+        """What is read."""
+        return split.stretches[:, : self.window]
+
+    def targets(self, split: Split) -> Float[np.ndarray, "examples horizon outputs"]:
+        """What is to be forecast."""
+        return split.stretches[:, self.window :, : self.outputs]
+
 
 # --- waves ------------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from rnnjax.train.checkpoints import CheckpointError, Checkpoints
 from rnnjax.train.clipping import ClippingState, clip, clip_by_global_norm, clipped_adam, clipping_norms
-from rnnjax.train.ensemble import each_member, ensemble_loss, ensemble_optimizer, ensemble_plan, members, middle
+from rnnjax.train.ensemble import ensemble_loss, ensemble_optimizer, ensemble_plan, members, middle
 from rnnjax.train.examples import BatchLoss, example_loss, over_examples, shuffled
 from rnnjax.train.loop import (
     Average,
@@ -46,7 +46,6 @@ __all__ = [
     "clip_by_global_norm",
     "clipped_adam",
     "clipping_norms",
-    "each_member",
     "ensemble_loss",
     "ensemble_optimizer",
     "ensemble_plan",

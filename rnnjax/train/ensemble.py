@@ -9,34 +9,21 @@ are.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array, lax
+from jax import Array
 
 from rnnjax.models.split import Parts
 from rnnjax.train.loop import Loss, Outcome, Plan
-
-T = TypeVar("T")
 
 
 def members(parts: Sequence[Parts[Any]]) -> Parts[Any]:
     """Models of the same structure as one: parameters and state get a leading axis, `build` makes one member."""
     params, state = (jax.tree.map(_stack, *(part[place] for part in parts)) for place in (0, 1))
     return Parts(params, state, parts[0].build)
-
-
-def each_member(function: Callable[..., T]) -> Callable[..., T]:
-    """`function` of every member, over the leading axes of its arguments.
-
-    All at once on an accelerator (vmap), one after the other on a CPU (`lax.map`), where batches of small products, and
-    of convolutions above all, take longer than the same by themselves.
-    """
-    if jax.default_backend() == "cpu":
-        return lambda *arguments: lax.map(lambda each: function(*each), arguments)
-    return jax.vmap(function)
 
 
 def ensemble_loss(loss: Loss) -> Loss:
@@ -48,8 +35,8 @@ def ensemble_loss(loss: Loss) -> Loss:
 
     def step(params: Any, carry: Any, data: Any, item: Any, key: Array) -> tuple[Array, Outcome]:
         keys = jax.random.split(key, len(jax.tree.leaves(params)[0]))
-        losses, outcome = each_member(lambda *own: loss(*own[:2], data, *own[2:]))(params, carry, item, keys)
-        return losses.sum(), Outcome(outcome.carry, middle(outcome.loss), jnp.sum(outcome.work))
+        losses, outcome = jax.vmap(loss, in_axes=(0, 0, None, 0, 0))(params, carry, data, item, keys)
+        return losses.sum(), Outcome(outcome.carry, middle(outcome.loss), outcome.work.sum())
 
     return step
 
