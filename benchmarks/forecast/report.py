@@ -28,7 +28,7 @@ CAPTIONS = {
     "flow": "How much of the error of the last forecast reaches the carries before it.",
 }
 HOW_TO_READ = (
-    "Naive repeats the last value, seasonal-naive the last season; linear is the least-squares fit from all that is read.",
+    "Naive repeats the last value, seasonal-naive the last season; linear is least squares on all the steps read.",
     "Forecasts are made at every step of the test split from all that had been seen by then (walk forward); the "
     "networks are not trained anew. Mean and variance for the scaling are those of the training split alone.",
     "A band is that of an ensemble: the spread of its members, and their error in validation by the step ahead.",
