@@ -84,7 +84,7 @@ def make_trainable(config: Config, name: str, head: Head, data: ForecastingData)
         if head == "sequence":
             record["valid_all_steps_mse"] = digits(all_steps.mean(1))
         if config.flow:
-            record["flow"] = gradient_curves(parts.build, *found, data.test.stretches[:EVALUATED], data.window)
+            record["flow"] = gradient_curves(parts.build, found, data.test.stretches[:EVALUATED], data.window)
         return record
 
     return Trainable(

@@ -1,9 +1,9 @@
 """The figures of the forecasting benchmark, from records."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -105,15 +105,15 @@ def gradient_flow(records: Sequence[Record], config: Config) -> Figure | None:
     for index, record in enumerate(measured):
         lags = np.array(record["flow"]["lags"])
         curves = np.array(record["flow"]["log_norms"], float)
-        curves = curves[np.isfinite(curves).all(1)] / math.log(10)
+        curves = curves[~np.isnan(curves).any(1)]  # exactly zero, where a network does not look, is no failure
         if not len(curves):
             continue
         low, middle, high = median_band(curves)
-        life = float(flow.half_life(flow.decay_rate(lags.astype(float), middle * math.log(10))))
+        life = float(flow.half_life(flow.decay_rate(jnp.asarray(lags), jnp.asarray(middle))))
         of = "" if record["flow"]["of"] == "the carries" else f", of {record['flow']['of']}"
         text = f"{label(record)}{of}: half-life {life:.1f}"
-        axes.plot(-lags, 10**middle, LINES[index // len(COLOURS) % 4], color=colour(index), label=text)
-        axes.fill_between(-lags, 10**low, 10**high, color=colour(index), alpha=0.15, linewidth=0)
+        axes.plot(-lags, np.exp(middle), LINES[index // len(COLOURS) % 4], color=colour(index), label=text)
+        axes.fill_between(-lags, np.exp(low), np.exp(high), color=colour(index), alpha=0.15, linewidth=0)
     axes.set(xlabel="steps from the last that is read", ylabel="||dL/dh||", yscale="log")
     axes.set_title(f"{config.series}: gradients of the trained networks", fontsize=10)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)

@@ -16,17 +16,17 @@ from rnnjax.models import Forecaster, Recurrent
 
 
 def gradient_curves(
-    build: Callable[..., Forecaster], params: Any, state: Any, stretches: np.ndarray, window: int
+    build: Callable[..., Forecaster], parts: tuple[Any, Any], stretches: np.ndarray, window: int
 ) -> Record:
-    """`log_norms` of every member, for a record, with the lags that they stand at."""
+    """`log_norms` of every member, for a record, with the lags that they stand at; `parts`: parameters and state."""
 
     def measure(params: Any, state: Any) -> Array:
         model = build(params, state)
         model.eval()
         return log_norms(model, jnp.asarray(stretches), window)
 
-    curves = jax.jit(jax.vmap(measure))(params, state)
-    one = build(*jax.tree.map(lambda leaf: leaf[0], (params, state)))
+    curves = jax.jit(jax.vmap(measure))(*parts)
+    one = build(*jax.tree.map(lambda leaf: leaf[0], parts))
     return {
         "of": "the carries" if recurrent(one) else "the input",
         "lags": lags(one, window).tolist(),

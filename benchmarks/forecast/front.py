@@ -5,7 +5,6 @@ steps of the network as before, which are k times as many of the input.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,7 @@ def command(
     with in_style():
         figure = save(draw(records, config), results.folder, "front")
     for cell, stride in pairs:
-        middle = np.median([record["half_life"] for record in pick(records, cell=cell, stride=stride)])
+        middle = np.median([float(record["half_life"]) for record in pick(records, cell=cell, stride=stride)])
         console.print(f"{cell}, stride {stride}: half-life {middle:.1f} steps of the input", highlight=False)
     console.print(f"Figure: {figure}", soft_wrap=True, highlight=False)
 
@@ -119,7 +118,7 @@ def measure(config: FrontConfig, cell: str, stride: int, waves: np.ndarray, here
     curves = jax.jit(jax.vmap(lambda *own: log_norms(parts.build(*own), jnp.asarray(waves), config.window)))(
         parts.params, parts.state
     )
-    lives = flow.half_life(flow.decay_rate(jnp.asarray(steps, jnp.float32), curves.T))
+    lives = flow.half_life(flow.decay_rate(jnp.asarray(steps), curves.T))
     for seed, (curve, life) in enumerate(zip(np.asarray(curves), lives, strict=True)):
         yield {
             "benchmark": "forecast-front",
@@ -147,9 +146,11 @@ def draw(records: list[Record], config: FrontConfig) -> Figure:
         left.fill_between(strides, low, high, color=colour, alpha=0.18, linewidth=0)
         for place, stride in enumerate(strides):
             mine = pick(records, cell=cell, stride=stride)
-            curve = np.median([record["log_norms"] for record in mine], axis=0) / math.log(10)
+            curve = np.median([record["log_norms"] for record in mine], axis=0)
             text = f"{cell}, stride {stride}"
-            right.plot(-np.array(mine[0]["lags"]), 10**curve, LINES[place % 4], color=colour, linewidth=1, label=text)
+            right.plot(
+                -np.array(mine[0]["lags"]), np.exp(curve), LINES[place % 4], color=colour, linewidth=1, label=text
+            )
     left.set(xlabel="stride of the convolution (1: none)", ylabel="half-life in steps of the input")
     left.set_xscale("log", base=2)
     left.set_yscale("log", base=2)

@@ -38,14 +38,19 @@ HOW_TO_READ = (
 def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Headings and rows: what came of every model of one run, or of several."""
     with_book = any(record["config"]["series"] == "waves" for record in records)
-    headings: tuple[str, ...] = ("series", "steps", "model", "head", "parameters", "epoch", "validation MSE")
+    headings: tuple[str, ...] = ("series", "steps", "model", "head", "parameters", "epoch", "validation")
     headings += ("book", "all steps", "book") if with_book else ()
-    rows = [(*headings, "test MSE", "ensemble", "coverage", "minutes")]
+    rows: list[tuple[str, ...]] = [(*headings, "test", "ensemble", "coverage", "minutes")]
     for record in pick(records, kind="result"):
         config = record["config"]
         last, every = published(config, record["model"], record["head"])
         about = config["series"], f"{config['window']}+{config['horizon']}", _name(record), record["head"]
-        row = (*about, f"{record['parameters']:,}", str(record.get("epoch") or ""), _spread(record, "valid_mse"))
+        row: tuple[str, ...] = (
+            *about,
+            f"{record['parameters']:,}",
+            str(record.get("epoch") or ""),
+            _spread(record, "valid_mse"),
+        )
         row += (last, _spread(record, "valid_all_steps_mse"), every) if with_book else ()
         ensemble = len(finite(record, "test_mse")) > 1
         rows.append(
@@ -62,12 +67,11 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 def print_table(console: Console, records: Sequence[Record], config: Config) -> None:
     headings, *rows = table_rows(records)
-    title = f"Forecasts of {config.series}: {config.horizon} steps from {config.window}, {config.seeds} seeds"
+    title = f"MSE of forecasts of {config.series}: {config.horizon} steps from {config.window}, {config.seeds} seeds"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
+    hidden = {"series", "steps"} | ({"head"} if len(config.heads) == 1 else set())
     kept = [
-        place
-        for place, heading in enumerate(headings)
-        if heading not in ("series", "steps") and any(row[place] for row in rows)
+        place for place, heading in enumerate(headings) if heading not in hidden and any(row[place] for row in rows)
     ]
     for place in kept:
         table.add_column(headings[place], justify="left" if headings[place] in ("model", "head") else "right")

@@ -252,8 +252,8 @@ def units(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs) -> Body:
 
 def batch_norm(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs) -> Body:
     """Recurrent layers, each with batch normalisation of its outputs over examples and steps."""
-    layers = []
-    for layer in deep(cell, sizes, rngs).layers:
+    layers: list[nnx.Module] = []
+    for layer in recurrent(cell, sizes.variables, sizes.layers * [sizes.hidden_size], rngs):
         layers += [layer, nnx.BatchNorm(layer.cell.output_size, momentum=0.99, epsilon=1e-3, rngs=rngs)]
     return Body(layers, sizes.hidden_size)
 

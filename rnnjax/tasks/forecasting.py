@@ -92,8 +92,8 @@ def waves(window: int = 50, horizon: int = 10, count: int = 10_000) -> Forecasti
     check_size("horizon", horizon)
     check_size("count", count, 10)
     series = generate_waves(np.random.RandomState(42), count, window + horizon)
-    parts = np.split(series, [7 * count // 10, 9 * count // 10])
-    return ForecastingData(*(Split(part, None) for part in parts), window, horizon, np.zeros(1), np.ones(1))
+    train, valid, test = (Split(part, None) for part in np.split(series, [7 * count // 10, 9 * count // 10]))
+    return ForecastingData(train, valid, test, window, horizon, np.zeros(1), np.ones(1))
 
 
 # --- real series ------------------------------------------------------------------------------------------------------
@@ -223,5 +223,5 @@ def cut(series: Series, window: int, horizon: int) -> ForecastingData:
             ahead = np.arange(horizon) % series.season - series.season
             seasonal = scaled[origins[:, None] + ahead, : series.outputs]
         splits.append(Split(stretches, seasonal))
-    of_outputs = slice(series.outputs)
-    return ForecastingData(*splits, window, horizon, mean[of_outputs], scale[of_outputs])
+    train, valid, test = splits
+    return ForecastingData(train, valid, test, window, horizon, mean[: series.outputs], scale[: series.outputs])

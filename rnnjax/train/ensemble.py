@@ -36,7 +36,7 @@ def ensemble_loss(loss: Loss) -> Loss:
     def step(params: Any, carry: Any, data: Any, item: Any, key: Array) -> tuple[Array, Outcome]:
         keys = jax.random.split(key, len(jax.tree.leaves(params)[0]))
         losses, outcome = jax.vmap(loss, in_axes=(0, 0, None, 0, 0))(params, carry, data, item, keys)
-        return losses.sum(), Outcome(outcome.carry, middle(outcome.loss), outcome.work.sum())
+        return losses.sum(), Outcome(outcome.carry, middle(outcome.loss), jnp.sum(outcome.work))
 
     return step
 

@@ -260,8 +260,8 @@ def test_table():
     headings, first, second = table_rows([simple, network])
     row = dict(zip(headings, second, strict=True))
     assert row["model"] == "deep:gru (1 diverged)"
-    assert row["validation MSE"] == "0.011 ± 0.001"
-    assert second[headings.index("validation MSE") + 1] == "0.0103-0.0111"
+    assert row["validation"] == "0.011 ± 0.001"
+    assert second[headings.index("validation") + 1] == "0.0103-0.0111"
     assert (row["ensemble"], row["coverage"], row["minutes"], row["parameters"]) == ("0.0098", "88%", "1.5", "4,050")
     row = dict(zip(headings, first, strict=True))
-    assert (row["validation MSE"], row["ensemble"], row["minutes"]) == ("0.257", "", "")
+    assert (row["validation"], row["ensemble"], row["minutes"]) == ("0.257", "", "")
