@@ -19,7 +19,7 @@ from benchmarks.forecast.experiment import bands, baseline, load, make_trainable
 from benchmarks.forecast.flow import lags, log_norms
 from benchmarks.forecast.report import table_rows
 from rnnjax.models import make_forecaster
-from rnnjax.tasks.forecasting import generate_waves, waves
+from rnnjax.tasks.forecasting import SERIES, generate_waves, waves
 
 SMALL = ["--series", "waves", "--examples", "60", "--window", "10", "--horizon", "3", "--seeds", "2", "--epochs", "2"]
 SMALL += ["--hidden-size", "3", "--layers", "1", "--batch-size", "8"]
@@ -212,7 +212,7 @@ def test_iterated_forecasts_read_what_they_forecast():
         make_trainable(Config(window=10, horizon=3), "deep:rnn", "iterated", both)
 
 
-@pytest.mark.parametrize("series", RECIPES)
+@pytest.mark.parametrize("series", ["waves", *SERIES])
 def test_recipes_are_complete(series):
     config = Config(**{"series": series, **RECIPES[series]})
     config.check()
