@@ -94,10 +94,10 @@ RECIPES: Registry[dict[str, Any]] = Registry(
             "models": WITHOUT_SEASON, "window": 50, "horizon": 10, "epochs": 20, "batch_size": 32,
         },
         "sunspots": {
-            "window": 33, "horizon": 11, "epochs": 40, "batch_size": 16, "learning_rate": 3e-3, "max_norm": 1.0,
+            "window": 33, "horizon": 11, "epochs": 12, "batch_size": 16, "learning_rate": 3e-3, "max_norm": 1.0,
         },
         "airline": {
-            "window": 24, "horizon": 12, "epochs": 40, "batch_size": 16, "learning_rate": 3e-3, "max_norm": 1.0,
+            "window": 24, "horizon": 12, "epochs": 20, "batch_size": 16, "learning_rate": 3e-3, "max_norm": 1.0,
         },
         "temperature": {"window": 30, "horizon": 7, "epochs": 10, "batch_size": 32, "max_norm": 1.0},
         "etth1": {"window": 48, "horizon": 24, "epochs": 5, "batch_size": 64, "max_norm": 1.0},
