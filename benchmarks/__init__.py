@@ -11,6 +11,7 @@ BENCHMARKS: Registry[str] = Registry(
         "truncation": "benchmarks.truncation",
         "speed": "benchmarks.speed",
         "language": "benchmarks.language",
+        "forecast": "benchmarks.forecast",
     },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

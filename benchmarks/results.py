@@ -117,7 +117,7 @@ def values(records: Sequence[Record], *path: str) -> np.ndarray:
 def digits(values: Any) -> Any:
     """Numbers as JSON holds them, to 5 significant digits."""
     if np.ndim(values):
-        return [digits(value) for value in values.tolist()]
+        return [digits(value) for value in np.asarray(values).tolist()]
     return float(f"{float(values):.5g}")
 
 

@@ -32,6 +32,7 @@ from rnnjax.train import (
     Stopped,
     TensorBoard,
     TrainState,
+    ensemble_optimizer,
     fit,
     make_optimizer,
     make_steps,
@@ -150,6 +151,8 @@ class Trainable:
     """Where the axis of the batch is in carry, data and items: PartitionSpecs with "batch", prefixes of the trees."""
     identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What a checkpoint has to be of, beside the settings: the digest of the data."""
+    members: int | None = None
+    """Models that are trained side by side (`rnnjax.train.ensemble`): the leading axis of params and carry."""
 
 
 def checkpoints(config: Training, folder: Path, kind: str, keep: int = 1, **identity: str) -> Checkpoints:
@@ -165,6 +168,8 @@ def train_one(
     saved = checkpoints(config, folder, "checkpoints", keep, **trainable.identity)
     best = checkpoints(config, folder, "best")
     optimizer = config.make_optimizer(trainable.plan(0).steps)
+    if trainable.members is not None:
+        optimizer = ensemble_optimizer(optimizer)
     key = jax.random.key(config.seed)
     state = start(trainable.params, optimizer, key, trainable.carry, average=config.average_after > 0)
     like = jax.tree.map(jnp.copy, trainable.evaluated(state))  # of the best checkpoint: the state itself is used up
@@ -200,7 +205,7 @@ def train_one(
     )
     result: Record = {
         "status": "diverged" if progress.diverged else "ok",
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trainable.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trainable.params)) // (trainable.members or 1),
         "epoch": None,
         "valid_loss": math.nan,
     }
@@ -253,6 +258,7 @@ def train_and_record(
     tensorboard: bool = False,
     field: str = "cell",
     unit: str = "example",
+    nats: bool = True,
 ) -> None:
     """Trains the model of each name that has no result yet, and keeps its records up to date, epoch by epoch.
 
@@ -268,16 +274,17 @@ def train_and_record(
         tensorboard: whether to write event files too.
         field: see make_records.
         unit: what losses are means over, in the singular.
+        nats: whether they are cross-entropies, which have a perplexity.
     """
     for name in names:
         if not pick(results.read(), **{field: name, "kind": "result"}):
             folder = results.folder / name
             with ExitStack() as stack:
                 reports: list[Any] = [
-                    stack.enter_context(ProgressBar(config.epochs, name, unit=unit, console=console)),
+                    stack.enter_context(ProgressBar(config.epochs, name, unit=unit, nats=nats, console=console)),
                 ]
                 if tensorboard:
-                    reports.append(stack.enter_context(TensorBoard(folder / "tensorboard", unit)))
+                    reports.append(stack.enter_context(TensorBoard(folder / "tensorboard", unit, nats=nats)))
 
                 def write(history: Any, result: Record | None = None, name: str = name) -> None:
                     others = [record for record in results.read() if record[field] != name]

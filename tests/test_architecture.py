@@ -76,12 +76,13 @@ def test_arrows_have_no_circle():
 OTHER_LOOPS = {
     "models/cascade.py",
     "models/cross_entropy.py",
+    "models/forecaster.py",
     "models/sampling.py",
     "train/loop.py",
     "train/language.py",
 }
-"""Over the steps and epochs of one unit, over chunks of tokens, over tokens that are drawn one from the other, over
-training steps, over stretches of text."""
+"""Over the steps and epochs of one unit, over chunks of tokens, over forecasts and tokens that are made one from the
+other, over training steps, over stretches of text."""
 
 
 def test_loops_over_time_are_in_few_places():

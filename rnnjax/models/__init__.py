@@ -3,6 +3,17 @@
 from rnnjax.models.cascade import CascadeParams, RecurrentCascade
 from rnnjax.models.chunker import Chunker, ChunkerCarry, ChunkerParams, ChunkerStep
 from rnnjax.models.cross_entropy import softmax_cross_entropy
+from rnnjax.models.forecaster import (
+    FORECASTERS,
+    CausalConvolution,
+    Convolution,
+    Forecaster,
+    LeastSquares,
+    forecast,
+    full_name,
+    make_forecaster,
+    naive,
+)
 from rnnjax.models.language import (
     LANGUAGE_MODELS,
     LanguageLoss,
@@ -21,15 +32,20 @@ from rnnjax.models.sampling import Sampler, sample, stream
 from rnnjax.models.split import Parts, split
 
 __all__ = [
+    "FORECASTERS",
     "LANGUAGE_MODELS",
     "BatchNormStack",
     "CascadeParams",
+    "CausalConvolution",
     "Chunker",
     "ChunkerCarry",
     "ChunkerParams",
     "ChunkerStep",
+    "Convolution",
+    "Forecaster",
     "LanguageLoss",
     "LanguageModel",
+    "LeastSquares",
     "Parts",
     "Recurrent",
     "RecurrentCascade",
@@ -38,6 +54,10 @@ __all__ = [
     "awd_lstm",
     "better_rnnlm",
     "char_rnn",
+    "forecast",
+    "full_name",
+    "make_forecaster",
+    "naive",
     "rnnlm",
     "sample",
     "softmax_cross_entropy",

@@ -22,4 +22,5 @@ class Parts(NamedTuple, Generic[M]):
 def split(model: M) -> Parts[M]:
     """The model's parts: `nnx.jit` walks its object graph in Python at every call, which small models feel."""
     graph, params, *(state,) = nnx.split(model, nnx.Param, ...)
-    return Parts(params, state, lambda params, state=state: nnx.merge(graph, params, state))
+    # A copy: variables of a state from outside a transformation may not be written inside it.
+    return Parts(params, state, lambda params, state=state: nnx.merge(graph, params, state, copy=True))

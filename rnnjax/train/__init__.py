@@ -2,6 +2,7 @@
 
 from rnnjax.train.checkpoints import CheckpointError, Checkpoints
 from rnnjax.train.clipping import ClippingState, clip, clip_by_global_norm, clipped_adam, clipping_norms
+from rnnjax.train.ensemble import ensemble_loss, ensemble_optimizer, ensemble_plan, members, middle
 from rnnjax.train.examples import BatchLoss, example_loss, over_examples, shuffled
 from rnnjax.train.loop import (
     Average,
@@ -45,10 +46,15 @@ __all__ = [
     "clip_by_global_norm",
     "clipped_adam",
     "clipping_norms",
+    "ensemble_loss",
+    "ensemble_optimizer",
+    "ensemble_plan",
     "example_loss",
     "fit",
     "make_optimizer",
     "make_steps",
+    "members",
+    "middle",
     "over_examples",
     "perplexity",
     "shuffled",

@@ -33,7 +33,7 @@ class Totals(NamedTuple):
     norm_before: Float[Array, ""]
     """Of the gradients, before clipping."""
     norm_after: Float[Array, ""]
-    clipped: Int[Array, ""]
+    clipped: Float[Array, ""]
     """Steps at which clipping engaged."""
     work: Int[Array, ""]
     """What was learned from, in the unit of the loss: tokens of text."""
@@ -147,13 +147,18 @@ def _step(loss: Loss, optimizer: optax.GradientTransformation, state: TrainState
         totals=Totals(
             totals.steps + 1,
             totals.loss + outcome.loss,
-            totals.norm_before + norms.norm_before,
-            totals.norm_after + norms.norm_after,
-            totals.clipped + (norms.norm_after < (1 - 1e-5) * norms.norm_before),  # not by rounding
+            totals.norm_before + _mean(norms.norm_before),
+            totals.norm_after + _mean(norms.norm_after),
+            totals.clipped + jnp.mean(norms.norm_after < (1 - 1e-5) * norms.norm_before),  # not by rounding
             totals.work + outcome.work,
         ),
         average=state.average and _averaged(state.average, params),
     )
+
+
+def _mean(norms: Array) -> Array:
+    """Of one model the norm itself, of an ensemble the mean over the members that have not diverged."""
+    return jnp.mean(norms, where=jnp.isfinite(norms))
 
 
 def _averaged(average: Average, params: Any) -> Average:
@@ -162,9 +167,7 @@ def _averaged(average: Average, params: Any) -> Average:
 
 
 def _no_totals() -> Totals:
-    return Totals(
-        *(jnp.zeros((), jnp.int32 if name in ("steps", "clipped", "work") else jnp.float32) for name in Totals._fields)
-    )
+    return Totals(*(jnp.zeros((), jnp.int32 if name in ("steps", "work") else jnp.float32) for name in Totals._fields))
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------

@@ -32,10 +32,12 @@ class ProgressBar(Reporter):
     Args:
         epochs: how many there will be.
         label: stands before the numbers.
+        unit: what the loss is a mean over, in the singular.
+        nats: whether the loss is a cross-entropy, which has a perplexity.
         console: a `rich.console.Console` to write to.
     """
 
-    def __init__(self, epochs: int, label: str = "", *, unit: str = "token", console: Any = None):
+    def __init__(self, epochs: int, label: str = "", *, unit: str = "token", nats: bool = True, console: Any = None):
         try:
             import rich.progress as bars
         except ImportError:
@@ -43,7 +45,7 @@ class ProgressBar(Reporter):
         columns = bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.BarColumn(20)
         times = bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn()
         self._bars = bars.Progress(*columns, *times, console=console)
-        self._epochs, self._label, self._unit = epochs, label, unit
+        self._epochs, self._label, self._unit, self._nats = epochs, label, unit, nats
         self._bar = self._bars.add_task(f"{label} compiling", total=epochs)
 
     def __enter__(self) -> Self:
@@ -52,8 +54,9 @@ class ProgressBar(Reporter):
 
     def __call__(self, progress: Progress, count: int, metrics: dict[str, float]) -> None:
         name, loss = ("validation", metrics["valid_loss"]) if "valid_loss" in metrics else ("loss", metrics["loss"])
-        text = f"{self._label} epoch {min(progress.epoch + 1, self._epochs)}/{self._epochs}, {name} {loss:.3f}, "
-        text += f"perplexity {perplexity(loss):.4g}, {metrics['work_per_second']:,.0f} {self._unit}s/s"
+        text = f"{self._label} epoch {min(progress.epoch + 1, self._epochs)}/{self._epochs}, {name} {loss:.4g}, "
+        text += f"perplexity {perplexity(loss):.4g}, " if self._nats else ""
+        text += f"{metrics['work_per_second']:,.0f} {self._unit}s/s"
         self._bars.update(self._bar, completed=progress.epoch + progress.position / count, description=text)
 
     def __exit__(self, *_: object) -> None:
@@ -66,20 +69,23 @@ class TensorBoard(Reporter):
     Args:
         folder: of the event files.
         unit: what the loss is a mean over, such as "token": names the throughput.
+        nats: whether the loss is a cross-entropy, which has a perplexity and bits.
     """
 
-    def __init__(self, folder: Path, unit: str = "token"):
+    def __init__(self, folder: Path, unit: str = "token", *, nats: bool = True):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
             raise ImportError("TensorBoard files need tensorboardX: pip install 'rnnjax[train]'") from None
         self._writer: Any = SummaryWriter(str(folder))
-        self._unit = unit
+        self._unit, self._nats = unit, nats
 
     def __call__(self, progress: Progress, count: int, metrics: dict[str, float]) -> None:
         split = "valid" if "valid_loss" in metrics else "train"
         loss = metrics["valid_loss"] if split == "valid" else metrics["loss"]
-        scalars = {f"{split}/loss": loss, f"{split}/perplexity": perplexity(loss), f"{split}/bits": bits(loss)}
+        scalars = {f"{split}/loss": loss}
+        if self._nats:
+            scalars |= {f"{split}/perplexity": perplexity(loss), f"{split}/bits": bits(loss)}
         if split == "train":
             scalars |= {f"train/{name}": metrics[name] for name in ("norm_before", "norm_after", "clipped_share")}
             scalars[f"train/{self._unit}s_per_second"] = metrics["work_per_second"]

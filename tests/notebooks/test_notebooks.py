@@ -53,3 +53,11 @@ def test_runs(path):
         perplexities = re.findall(r"(rnn|lstm|gru): perplexity ([\d.]+) after", printed)
         assert [cell for cell, _ in perplexities] == ["rnn", "lstm", "gru"]
         assert all(float(value) < 20 for _, value in perplexities)  # of 94 characters
+    if path.stem == "forecasting":
+        assert "naive: 0.256974" in printed  # published, as the next
+        assert "linear: 0.01549" in printed
+        (error,) = re.findall(r"conv:gru, 3 seeds: ([\d.]+) after", printed)
+        assert float(error) < 0.1
+        assert all(50 <= int(share) <= 100 for share in re.findall(r"in the band: (\d+)%", printed))
+        naive, seasonal, *_ = map(float, re.findall(r"error ([\d.]+) sunspots", printed))
+        assert seasonal < naive
