@@ -2,6 +2,7 @@
 
 from rnnjax.models.cascade import CascadeParams, RecurrentCascade
 from rnnjax.models.chunker import Chunker, ChunkerCarry, ChunkerParams, ChunkerStep
+from rnnjax.models.classifier import POOLINGS, Classifier
 from rnnjax.models.cross_entropy import softmax_cross_entropy
 from rnnjax.models.language import (
     LANGUAGE_MODELS,
@@ -22,12 +23,14 @@ from rnnjax.models.split import Parts, split
 
 __all__ = [
     "LANGUAGE_MODELS",
+    "POOLINGS",
     "BatchNormStack",
     "CascadeParams",
     "Chunker",
     "ChunkerCarry",
     "ChunkerParams",
     "ChunkerStep",
+    "Classifier",
     "LanguageLoss",
     "LanguageModel",
     "Parts",
