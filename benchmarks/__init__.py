@@ -11,6 +11,7 @@ BENCHMARKS: Registry[str] = Registry(
         "truncation": "benchmarks.truncation",
         "speed": "benchmarks.speed",
         "language": "benchmarks.language",
+        "classify": "benchmarks.classify",
     },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.classify import records as classify_records
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
 from benchmarks.hs1997 import report as hs1997_report
@@ -62,6 +63,11 @@ def language_comparison(path: str) -> Sequence[Sequence[str]]:
     return [("model", "PyTorch (tokens/s)", "rnnjax (tokens/s)", "ratio"), *rows]
 
 
+def classify(path: str) -> Sequence[Sequence[str]]:
+    """What several runs of the classification benchmark reached."""
+    return classify_records.table_rows(read_records(README.parent / path))
+
+
 def lags(path: str) -> Sequence[Sequence[str]]:
     """The table of a run of the benchmark of long time lags: what was learned, against the lag."""
     records = read_records(README.parent / path)
@@ -104,6 +110,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "profile": profile,
     "language": language,
     "language-comparison": language_comparison,
+    "classify": classify,
     "lags": lags,
     "arms": arms,
     "hs1997": hs1997,
