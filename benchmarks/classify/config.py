@@ -81,7 +81,9 @@ class Config(Training):
     @property
     def runs(self) -> dict[str, tuple[str, int]]:
         """The cell and the seed of every model, by its name."""
-        return {f"{cell}-{seed}": (cell, seed) for cell in self.cell for seed in range(self.seed, self.seed + self.seeds)}
+        return {
+            f"{cell}-{seed}": (cell, seed) for cell in self.cell for seed in range(self.seed, self.seed + self.seeds)
+        }
 
 
 RECIPES: dict[str, Config] = {
@@ -90,7 +92,9 @@ RECIPES: dict[str, Config] = {
     "sst2": Config(data="sst2", embedding_size=128, hidden_size=128, epochs=10, batch_size=32),
     "rt-polarity": Config(data="rt-polarity", embedding_size=128, hidden_size=128, epochs=10, batch_size=32),
     "digits": Config(data="digits", hidden_size=128, pooling="last", dropout=0.2, epochs=10, batch_size=64),
-    "digits-pixels": Config(data="digits-pixels", hidden_size=128, directions=1, pooling="last", dropout=0.0, seeds=1, epochs=10),
+    "digits-pixels": Config(
+        data="digits-pixels", hidden_size=128, directions=1, pooling="last", dropout=0.0, seeds=1, epochs=10,
+    ),
 }  # fmt: skip
 """The settings of a data set that are not given, by its name."""
 

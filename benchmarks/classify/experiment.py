@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from benchmarks.classify.config import Config
 from benchmarks.errors import UsageError
@@ -41,9 +41,9 @@ def seeded(config: Config, run: str) -> Config:
     return dataclasses.replace(config, seed=config.runs[run][1])
 
 
-def time_major(inputs: Array) -> Array:
+def time_major(inputs: ArrayLike) -> Array:
     """Examples have the batch first."""
-    return jnp.swapaxes(inputs, 0, 1)
+    return jnp.swapaxes(jnp.asarray(inputs), 0, 1)
 
 
 def batch_loss(model: Classifier, batch: Examples, key: Array) -> tuple[Array, int]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from benchmarks.classify.experiment import time_major
 from benchmarks.results import Record, digits
@@ -68,7 +69,7 @@ def layer_norms(model: Classifier, some: Examples, layer: int, direction: str, l
     return (jax.nn.logsumexp(hidden, 1, where=known) - jnp.log((lags[:, None] <= lengths).sum(1))) / math.log(10)
 
 
-def turned(xs: Array, lengths: Array) -> Array:
+def turned(xs: Array, lengths: ArrayLike) -> Array:
     """Every sequence back to front, its padding still behind it."""
     steps = jnp.arange(len(xs))[:, None]
     places = jnp.where(steps < lengths, lengths - 1 - steps, steps)

@@ -122,7 +122,7 @@ class Classifier(nnx.Module):
         if embedding_size is not None:
             size = check_size("embedding_size", embedding_size)
             self.embedding = draw(embedding_init, input_size, size)
-        self.layers = nnx.List([])
+        self.layers: nnx.List[Recurrent] = nnx.List([])
         for cell in cells:
             layer = Bidirectional(cell) if bidirectional else cell
             self.layers.append(Recurrent(layer, size, dtype=dtype, rngs=rngs))

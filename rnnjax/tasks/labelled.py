@@ -186,7 +186,8 @@ def japanese_vowels(data_dir: Path | None = None) -> Labelled:
         folder = Path(package.origin).parent / "datasets" / "data" / "JapaneseVowels"
     (classes, whole), (_, test) = (read_series(folder / f"JapaneseVowels_{split}.ts") for split in ("TRAIN", "TEST"))
     train, valid = (take(whole, places) for places in hold_out(whole.labels, 5))
-    return Labelled(classes, *standardised(train, valid, test))
+    train, valid, test = standardised(train, valid, test)
+    return Labelled(classes, train, valid, test)
 
 
 def read_series(path: Path) -> tuple[tuple[str, ...], Examples]:
