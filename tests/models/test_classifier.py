@@ -40,7 +40,7 @@ def test_garbage_in_the_padding_moves_nothing(pooling, bidirectional):
     xs = inputs()
     garbage = np.where((np.arange(TIME)[:, None] < LENGTHS)[..., None], xs, np.nan)
     value, gradient = run(params, garbage, LENGTHS)
-    alone = [run(params, xs[:length, LENGTHS == length], None) for length in (4, 2)]
+    alone = [run(params, xs[:length, length == LENGTHS], None) for length in (4, 2)]
     np.testing.assert_allclose(value, sum(each for each, _ in alone), rtol=1e-5)
     total = jax.tree.map(lambda *leaves: sum(leaves), *(each for _, each in alone))
     assert relative_error(gradient, total) < 1e-5
