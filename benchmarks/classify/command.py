@@ -63,9 +63,9 @@ def command(
     console = Console()
     config.check()
     check_least("--keep", keep, 1)
+    use_devices(config.devices, seeds=1)
     data = load(config, data_dir)
     make_trainable(config, next(iter(config.runs)), data)  # what is wrong with it is said before anything is written
-    use_devices(config.devices, seeds=1)
     here = environment.describe()
     with open_results(console, "classify", config, here, out, resume) as results, resumable(results, "classify"):
         for run in config.runs:
