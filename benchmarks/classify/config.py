@@ -49,11 +49,9 @@ class Config(Training):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
         if self.directions not in (1, 2):
             raise UsageError(f"--directions must be 1 or 2, got {self.directions}")
-        for name in ("dropout", "word-dropout"):
-            if not 0 <= getattr(self, name.replace("-", "_")) < 1:
-                raise UsageError(
-                    f"--{name} must be at least 0 and below 1, got {getattr(self, name.replace('-', '_'))}"
-                )
+        for name, rate in (("dropout", self.dropout), ("word-dropout", self.word_dropout)):
+            if not 0 <= rate < 1:
+                raise UsageError(f"--{name} must be at least 0 and below 1, got {rate}")
         self.check_training()
 
     def check_inputs(self, data: Labelled) -> None:

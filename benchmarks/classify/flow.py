@@ -42,7 +42,7 @@ def layer_norms(model: Classifier, some: Examples, layer: int, direction: str, l
     """log10 of the mean norm of dL/dh_t at each lag."""
     lengths = some.lengths
     xs = model.embed(time_major(some.inputs))
-    real = model.real(xs[..., 0], lengths)
+    real = model.real(xs, lengths)
     for below in model.layers[: layer - 1]:
         _, xs = below(xs, lengths=lengths, deterministic=True)
     recurrent, *above = model.layers[layer - 1 :]
@@ -65,8 +65,8 @@ def layer_norms(model: Classifier, some: Examples, layer: int, direction: str, l
 
     norms = flow.gradient_norms(cell, params, xs, loss, lengths=lengths).per_example
     hidden = by_lag(norms._asdict().get("h", norms[0]), lengths, lags)  # NaN before the first step
-    known = jnp.isfinite(hidden)
-    return (jax.nn.logsumexp(hidden, 1, where=known) - jnp.log((lags[:, None] <= lengths).sum(1))) / math.log(10)
+    long_enough = lags[:, None] <= lengths
+    return (jax.nn.logsumexp(hidden, 1, where=long_enough) - jnp.log(long_enough.sum(1))) / math.log(10)
 
 
 def turned(xs: Array, lengths: ArrayLike) -> Array:

@@ -84,7 +84,7 @@ class Classifier(nnx.Module):
         rngs: the stream `params` draws the parameters; `dropout`, if there, is kept for training.
 
     Raises:
-        ValueError: no cell, a size or rate out of range, an unknown pooling, word dropout without an embedding.
+        ValueError: no cell or one without a step, a size or rate out of range, an unknown pooling, word dropout without an embedding.
     """
 
     def __init__(
@@ -105,6 +105,9 @@ class Classifier(nnx.Module):
     ):
         if not cells:
             raise ValueError("cells must be one cell or more, got none")
+        for cell in cells:
+            if not cell.has_step:
+                raise ValueError(f"cells must have a step, and {type(cell).__name__} has none: see bidirectional")
         self.input_size = check_size("input_size", input_size)
         self.classes = check_size("classes", classes)
         self.bidirectional = bidirectional

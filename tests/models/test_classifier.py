@@ -136,6 +136,7 @@ def test_dropout_is_of_every_layers_inputs_and_of_what_is_pooled():
     ("settings", "message"),
     [
         ({"cells": ()}, "cells must be one cell or more, got none"),
+        ({"cells": (rnnjax.Bidirectional(SHORT),)}, "cells must have a step, and Bidirectional has none"),
         ({"pooling": "meen"}, "unknown pooling 'meen': did you mean 'mean'?"),
         ({"dropout": 1.0}, "dropout must be a number of at least 0 and below 1, got 1.0"),
         ({"word_dropout": 0.1}, "word_dropout is of rows of an embedding: give embedding_size"),
