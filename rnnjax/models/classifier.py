@@ -84,7 +84,8 @@ class Classifier(nnx.Module):
         rngs: the stream `params` draws the parameters; `dropout`, if there, is kept for training.
 
     Raises:
-        ValueError: no cell or one without a step, a size or rate out of range, an unknown pooling, word dropout without an embedding.
+        ValueError: no cell or one without a step, a size or rate out of range, an unknown pooling, word dropout without
+            an embedding.
     """
 
     def __init__(
