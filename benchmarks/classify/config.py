@@ -84,14 +84,20 @@ class Config(Training):
         }
 
 
+_REVIEWS = Config(embedding_size=128, hidden_size=128, epochs=8, batch_size=32)
+"""Of films."""
+
 RECIPES: dict[str, Config] = {
-    "japanese-vowels": Config(data="japanese-vowels", epochs=100, batch_size=24, learning_rate=3e-3, patience=20),
-    "names": Config(data="names", embedding_size=32, hidden_size=128, epochs=20, batch_size=64, learning_rate=2e-3),
-    "sst2": Config(data="sst2", embedding_size=128, hidden_size=128, epochs=10, batch_size=32),
-    "rt-polarity": Config(data="rt-polarity", embedding_size=128, hidden_size=128, epochs=10, batch_size=32),
-    "digits": Config(data="digits", hidden_size=128, pooling="last", dropout=0.2, epochs=10, batch_size=64),
+    "japanese-vowels": Config(data="japanese-vowels", epochs=25, batch_size=18, learning_rate=3e-3),
+    "names": Config(
+        data="names", embedding_size=32, hidden_size=128, dropout=0.25, epochs=14, batch_size=128, learning_rate=4e-3,
+        decay=0.85, decay_after=4,
+    ),
+    "sst2": dataclasses.replace(_REVIEWS, data="sst2"),
+    "rt-polarity": dataclasses.replace(_REVIEWS, data="rt-polarity"),
+    "digits": Config(data="digits", hidden_size=128, pooling="last", dropout=0.2, epochs=10),
     "digits-pixels": Config(
-        data="digits-pixels", hidden_size=128, directions=1, pooling="last", dropout=0.0, seeds=1, epochs=10,
+        data="digits-pixels", hidden_size=128, directions=1, pooling="last", dropout=0.0, max_norm=1.0, epochs=10,
     ),
 }  # fmt: skip
 """The settings of a data set that are not given, by its name."""
