@@ -85,7 +85,7 @@ def command(
         records = results.read()
         with console.status("Drawing figures"):
             report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
-    print_table(console, records)
+    print_table(console, records, config)
     console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 

@@ -16,7 +16,7 @@ from benchmarks.results import Record
 NOTE = (
     "Accuracy on the test split, of the model in the middle of its seeds at the epoch with the least validation loss, "
     "with Wilson's interval for so many test examples; seeds: how many, and their range. Majority: the accuracy of "
-    "naming the most frequent class."
+    "naming the most frequent class of training."
 )
 HOW_TO_READ = (
     "The test split was looked at once, at the end: the validation split chose the epoch, and the recipe.",
@@ -34,13 +34,13 @@ CAPTIONS = {
 }
 
 
-def print_table(console: Console, records: Sequence[Record]) -> None:
-    headings, *rows = table_rows(records)
-    table = Table(title="Accuracy", box=SIMPLE_HEAD, show_edge=False)
+def print_table(console: Console, records: Sequence[Record], config: Config) -> None:
+    (_, *headings), *rows = table_rows(records)
+    table = Table(title=f"Accuracy: {config.data}", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("data", "cell") else "right")
-    for row in rows:
-        table.add_row(*row)
+        table.add_column(heading, justify="left" if heading == "cell" else "right", overflow="fold")
+    for _, *texts in rows:
+        table.add_row(*texts)
     console.print(table)
 
 
