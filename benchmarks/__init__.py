@@ -12,6 +12,7 @@ BENCHMARKS: Registry[str] = Registry(
         "speed": "benchmarks.speed",
         "language": "benchmarks.language",
         "forecast": "benchmarks.forecast",
+        "classify": "benchmarks.classify",
     },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

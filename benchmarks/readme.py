@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.classify import records as classify_records
 from benchmarks.forecast import report as forecast_report
 from benchmarks.gradients import compare, report
 from benchmarks.gradients.config import Config
@@ -68,6 +69,11 @@ def forecast(path: str) -> Sequence[Sequence[str]]:
     return forecast_report.table_rows(read_records(README.parent / path))
 
 
+def classify(path: str) -> Sequence[Sequence[str]]:
+    """What several runs of the classification benchmark reached."""
+    return classify_records.table_rows(read_records(README.parent / path))
+
+
 def lags(path: str) -> Sequence[Sequence[str]]:
     """The table of a run of the benchmark of long time lags: what was learned, against the lag."""
     records = read_records(README.parent / path)
@@ -111,6 +117,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "language": language,
     "language-comparison": language_comparison,
     "forecast": forecast,
+    "classify": classify,
     "lags": lags,
     "arms": arms,
     "hs1997": hs1997,

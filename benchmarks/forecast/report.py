@@ -1,6 +1,5 @@
 """The table in the terminal and in README.md, and report.html."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,8 +89,6 @@ def write_report(folder: Path, records: Sequence[Record], config: Config, figure
         how_to_read=HOW_TO_READ,
         figures=[(svg, CAPTIONS[name]) for name, svg in figures.items()],
         tables=[PageTable("Errors", table_rows(records), NOTE + book, text_columns=(0, 1, 2, 3))],
-        config=dataclasses.asdict(config),
-        environment=records[0]["environment"],
     )
     return write_page(folder, page)
 

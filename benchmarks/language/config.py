@@ -107,8 +107,8 @@ def _words(**settings: Any) -> Config:
 
 
 RECIPES: dict[str, Config] = {
-    # char-rnn itself: RMSprop 2e-3, decay 0.97 after 10 of 50 epochs, batches of 50, values clipped to 5. This learns as
-    # much in three epochs as that in many.
+    # char-rnn itself had RMSprop 2e-3, decay 0.97 after 10 of 50 epochs, batches of 50, values clipped to 5. In three
+    # epochs this learns more.
     "char": Config(batch_size=20, learning_rate=4e-3, max_norm=1.0),
     "rnnlm": _words(model="rnnlm", hidden_size=100, layers=1, epochs=4),
     "better-rnnlm": _words(model="better-rnnlm", hidden_size=650, layers=2, dropout=0.5, epochs=40, plateau=0.25),

@@ -2,6 +2,7 @@
 
 from rnnjax.models.cascade import CascadeParams, RecurrentCascade
 from rnnjax.models.chunker import Chunker, ChunkerCarry, ChunkerParams, ChunkerStep
+from rnnjax.models.classifier import POOLINGS, Classifier
 from rnnjax.models.cross_entropy import softmax_cross_entropy
 from rnnjax.models.forecaster import (
     FORECASTERS,
@@ -34,6 +35,7 @@ from rnnjax.models.split import Parts, split
 __all__ = [
     "FORECASTERS",
     "LANGUAGE_MODELS",
+    "POOLINGS",
     "BatchNormStack",
     "CascadeParams",
     "CausalConvolution",
@@ -41,6 +43,7 @@ __all__ = [
     "ChunkerCarry",
     "ChunkerParams",
     "ChunkerStep",
+    "Classifier",
     "Convolution",
     "Forecaster",
     "LanguageLoss",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -177,6 +177,19 @@ def split(text: str, held_out: float, *, with_test: bool) -> Corpus:
     return Corpus(text[:first], text[first:second], text[second:] if with_test else text[first:])
 
 
+def data_folder(data_dir: Path | None) -> Path | None:
+    """The folder of the data: the given one, or that which the environment variable RNNJAX_DATA names, or none.
+
+    Raises:
+        DataError: it does not exist.
+    """
+    named = os.environ.get("RNNJAX_DATA")
+    folder = data_dir if data_dir is not None else Path(named) if named else None
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"the data folder {folder} does not exist")
+    return folder
+
+
 def fetch(source: Source, data_dir: Path | None = None) -> Path:
     """The file of a source: in the data folder, or else fetched from its address and checked, once for all.
 
@@ -187,11 +200,8 @@ def fetch(source: Source, data_dir: Path | None = None) -> Path:
     Raises:
         DataError: the folder does not exist, or the file is neither in it nor to be had.
     """
-    named = os.environ.get("RNNJAX_DATA")
-    folder = data_dir if data_dir is not None else Path(named) if named else None
+    folder = data_folder(data_dir)
     if folder is not None:
-        if not folder.is_dir():
-            raise DataError(f"the data folder {folder} does not exist")
         for path in (folder / source.name, folder / f"{source.name}.gz"):
             if path.is_file():
                 return path
@@ -213,12 +223,12 @@ def fetch(source: Source, data_dir: Path | None = None) -> Path:
     return Path(found)
 
 
-def read_text(path: Path) -> str:
-    """A file of UTF-8 text, gzipped if its name ends in .gz; one that is empty, or not text, is an error."""
+def read_text(path: Path, encoding: Literal["utf-8", "latin-1"] = "utf-8") -> str:
+    """A file of text, gzipped if its name ends in .gz; one that is empty, or not text, is an error."""
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
-        text = content.decode("utf-8")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start} is {content[error.start]:#04x}") from None
     except (OSError, EOFError, zlib.error) as error:

@@ -40,7 +40,12 @@ def test_run(tmp_path, capsys):
     assert main([*TINY, *EXPLODING, "--out", str(tmp_path)]) == 0
     folder = results_in(tmp_path)
     figures = {f"{name}.{kind}" for name in ("phase", "success", "half_life", "arms") for kind in ("png", "svg")}
-    assert {path.name for path in folder.iterdir()} == {"records.jsonl", "config.json", "environment.json", "report.html"} | figures
+    assert {path.name for path in folder.iterdir()} == {
+        "records.jsonl",
+        "config.json",
+        "environment.json",
+        "report.html",
+    } | figures
     assert "Lags that are learned: sgd 1e+10, clipped to 1e-12" in " ".join(capsys.readouterr().out.split())
     records = read(folder)
     assert [(record["max_norm"], record["seed"]) for record in records] == [

@@ -1,0 +1,98 @@
+"""The command line of the classification benchmark."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from benchmarks import environment
+from benchmarks.classify.config import Config, recipe
+from benchmarks.classify.experiment import load, load_best, make_trainable, seeded
+from benchmarks.classify.figures import draw_all
+from benchmarks.classify.flow import measure
+from benchmarks.classify.records import make_flow_records, make_records, tested
+from benchmarks.classify.report import print_table, write_report
+from benchmarks.devices import use_devices
+from benchmarks.options import Int, check_least
+from benchmarks.results import Record, Results, pick
+from benchmarks.run import open_results, saved_settings
+from benchmarks.training import resumable, train_and_record
+from rnnjax.tasks.labelled import Labelled
+
+
+def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+    """What options that were not given stand for: the settings of the resumed run, or the recipe of the data set."""
+    return recipe(config) if resume is None else saved_settings(resume, Config)
+
+
+def command(
+    *,
+    config: Annotated[Config, Parameter(name="*")] = Config(),
+    out: Path = Path("results"),
+    data_dir: Path | None = None,
+    flow: bool = False,
+    keep: Int = 3,
+    tensorboard: bool = False,
+    resume: Path | None = None,
+) -> None:
+    """Classify sequences: speakers, surnames, film reviews, digits.
+
+    Trains models of each cell by the recipe of the data set or as the options say, and tests each at the epoch with the
+    least validation loss: accuracy with a confidence interval, beside that of naming the most frequent class. Prints a
+    table and writes records.jsonl, config.json, environment.json, figures (PNG and SVG), report.html and checkpoints to
+    OUT/classify/TIME/. Ctrl-C and SIGTERM save before they end.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    out
+        Folder that the results folder is made in.
+    data_dir
+        Folder of the data; what is not in it is fetched. By default the one that RNNJAX_DATA names.
+    flow
+        Measure the gradient's norm at every step of the trained models too; with --resume, of those trained before.
+    keep
+        Checkpoints to keep of each model, beside the best one.
+    tensorboard
+        Write TensorBoard event files too.
+    resume
+        Results folder of an interrupted run to go on with; its settings are taken over.
+    """
+    console = Console()
+    config.check()
+    check_least("--keep", keep, 1)
+    use_devices(config.devices, seeds=1)
+    data = load(config, data_dir)
+    make_trainable(config, next(iter(config.runs)), data)  # what is wrong with it is said before anything is written
+    here = environment.describe()
+    with open_results(console, "classify", config, here, out, resume) as results, resumable(results, "classify"):
+        for run in config.runs:
+            train_and_record(
+                console,
+                seeded(config, run),
+                [run],
+                lambda run: make_trainable(config, run, data),
+                lambda run, history, result: make_records(config, run, history, result, here),
+                results,
+                keep=keep,
+                tensorboard=tensorboard,
+                field="run",
+            )
+        if flow:
+            measure_flow(console, config, data, results, here)
+        records = results.read()
+        with console.status("Drawing figures"):
+            report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
+    print_table(console, records, config)
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+
+def measure_flow(console: Console, config: Config, data: Labelled, results: Results, here: Record) -> None:
+    """Adds the records of all models that have none yet."""
+    with console.status("Measuring the gradient's norms"):
+        for run in (result["run"] for result in tested(results.read())):
+            if not pick(results.read(), run=run, kind="flow"):
+                norms = measure(load_best(config, run, data, results.folder), data.test)
+                results.append(list(make_flow_records(config, run, norms, here)))
