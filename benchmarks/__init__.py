@@ -11,6 +11,8 @@ BENCHMARKS: Registry[str] = Registry(
         "truncation": "benchmarks.truncation",
         "speed": "benchmarks.speed",
         "language": "benchmarks.language",
+        "translate": "benchmarks.translate",
+        "caption": "benchmarks.caption",
     },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""
