@@ -188,6 +188,17 @@ class Decoder(nnx.Module):
         """Of the next token."""
         return features @ self.w[...] + self.b[...]
 
+    def log_probability(
+        self,
+        features: Float[Array, "time batch features"],
+        targets: Int[Array, "time batch"],
+        lengths: Int[Array, "batch"],
+    ) -> Float[Array, "batch"]:
+        """ln p of each sequence of targets, from the features in front of each token."""
+        log_p = jax.nn.log_softmax(self.logits(features))
+        real = jnp.arange(len(targets))[:, None] < lengths
+        return jnp.where(real, jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0], 0).sum(0)
+
     def step(
         self, position: Position, tokens: Int[Array, "batch"]
     ) -> tuple[Position, Float[Array, "batch vocabulary"]]:

@@ -116,7 +116,7 @@ class EncoderDecoder(nnx.Module):
                 draws (`Decoder.mixed`). The number 1, and not an array of it, saves the drawing.
         """
         key_encoder, key_decoder, key_mix = (None,) * 3 if key is None else tuple(jax.random.split(key, 3))
-        targets = jnp.where(jnp.arange(len(targets))[:, None] < lengths, targets, END)
+        targets = ended(targets, lengths)
         tokens = shifted(targets)
         position = self.decoder.start(self.encoder(inputs, key_encoder))
         if key_mix is not None and not (isinstance(teacher_forcing, float | int) and teacher_forcing == 1):
@@ -130,11 +130,9 @@ class EncoderDecoder(nnx.Module):
         self, inputs: Any, targets: Int[Array, "time batch"], lengths: Int[Array, "batch"]
     ) -> Float[Array, "batch"]:
         """ln p(targets | inputs) of each sequence, the end included; without dropout. Arguments as for `loss`."""
-        real = jnp.arange(len(targets))[:, None] < lengths
-        targets = jnp.where(real, targets, END)
+        targets = ended(targets, lengths)
         _, features = self.decoder(self.decoder.start(self.encoder(inputs)), shifted(targets))
-        log_p = jax.nn.log_softmax(self.decoder.logits(features))
-        return jnp.where(real, jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0], 0).sum(0)
+        return self.decoder.log_probability(features, targets, lengths)
 
     def attention_weights(self, inputs: Any, targets: Int[Array, "time batch"]) -> Float[Array, "time batch source"]:
         """How much of each part of the input was looked at for every token of the targets.
@@ -143,6 +141,11 @@ class EncoderDecoder(nnx.Module):
             ValueError: the decoder has no attention.
         """
         return self.decoder.attention_weights(self.decoder.start(self.encoder(inputs)), shifted(targets))
+
+
+def ended(targets: Int[Array, "time batch"], lengths: Int[Array, "batch"]) -> Int[Array, "time batch"]:
+    """Targets with <eos> for padding, whatever it holds."""
+    return jnp.where(jnp.arange(len(targets))[:, None] < lengths, targets, END)
 
 
 def shifted(targets: Int[Array, "time batch"]) -> Int[Array, "time batch"]:

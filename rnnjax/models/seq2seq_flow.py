@@ -1,9 +1,9 @@
 """How the error of a sequence that is written flows back through the decoder and the encoder."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from rnnjax.cells.around import Around
 from rnnjax.cells.base import Cell
 from rnnjax.compose import Bidirectional, BidirectionalCarry, Composite, Stack, StackCarry
 from rnnjax.models.attention import AttendingCarry
-from rnnjax.models.seq2seq import END, EncoderDecoder, SequenceEncoder, shifted
+from rnnjax.models.seq2seq import EncoderDecoder, SequenceEncoder, ended, shifted
 from rnnjax.scan import unroll
 
 Norms = Float[Array, "time+1 batch"]
@@ -28,27 +28,30 @@ def gradient_flow(
 
     L is -ln p(targets | inputs) of each sequence, without dropout; h is the first array of a cell's carry. At t = 0
     stands the initial carry (`rnnjax.flow.gradient_norms`). In the encoder every layer, and each direction, is measured
-    with all that comes after it; a backward direction counts its steps from the end of the sequence. In the decoder the
-    layers' carries are coordinates of one state.
+    with all that comes after it; a backward direction counts its steps from the end of the sequence. So is the decoder,
+    but with additive attention, where its layers' carries are coordinates of one state.
 
     Returns:
-        "decoder", "encoder", "encoder backward", with the number of the layer behind where there are several.
+        "decoder", "encoder", "encoder backward", with the number of the layer where there are several.
     """
-    real = jnp.arange(len(targets))[:, None] < lengths
-    targets = jnp.where(real, targets, END)
+    targets = ended(targets, lengths)
     tokens = shifted(targets)
     decoder = model.decoder
 
     def loss_of(position: Any, ys: Array) -> Array:
-        log_p = jax.nn.log_softmax(decoder.logits(decoder.features(position, ys)))
-        return -jnp.where(real, jnp.take_along_axis(log_p, targets[..., None], -1)[..., 0], 0).sum(0)
+        return -decoder.log_probability(decoder.features(position, ys), targets, lengths)
 
     position = decoder.start(model.encoder(inputs))
     cell, params = decoder.network(position.memory)
-    own = flow.gradient_norms(
-        cell, params, decoder.inputs(position, tokens), lambda carry, ys: loss_of(position, ys), position.carry
+    found = _through(
+        cell,
+        params,
+        decoder.inputs(position, tokens),
+        position.carry,
+        lengths,
+        lambda carry, ys: loss_of(position, ys),
+        "decoder",
     )
-    found = _named(own.per_example, "decoder")
     if not isinstance(model.encoder, SequenceEncoder):
         return found
     encoder, sentences = model.encoder, inputs
@@ -56,52 +59,56 @@ def gradient_flow(
     def rest(carry: Any, ys: Array) -> Array:
         position = decoder.start(encoder.encoded(carry, ys, sentences.lengths))
         cell, params = decoder.network(position.memory)
-        return loss_of(position, unroll(cell, params, decoder.inputs(position, tokens), position.carry)[1])
+        return loss_of(
+            position, unroll(cell, params, decoder.inputs(position, tokens), position.carry, deterministic=True)[1]
+        )
 
-    recurrent = encoder.recurrent
-    return found | _through(
-        recurrent.cell, recurrent.params, encoder.embedding[...][sentences.tokens], sentences.lengths, rest, "encoder"
-    )
+    recurrent, xs = encoder.recurrent, encoder.embedding[...][sentences.tokens]
+    return found | _through(recurrent.cell, recurrent.params, xs, None, sentences.lengths, rest, "encoder")
 
 
-def _through(cell: Cell[Any, Any], params: Any, xs: Array, lengths: Array, rest: Rest, name: str) -> dict[str, Norms]:
+def _through(
+    cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, lengths: Array, rest: Rest, name: str
+) -> dict[str, Norms]:
     """The norms of every cell over time that a network is made of."""
+    run = partial(unroll, lengths=lengths, deterministic=True)
     if isinstance(cell, Composite) and isinstance(cell, Around):  # dropout, of which evaluation has none
-        return _through(cell.cell, cell.inner(params), xs, lengths, rest, name)
+        return _through(cell.cell, cell.inner(params), xs, carry, lengths, rest, name)
     if isinstance(cell, Stack):
         found: dict[str, Norms] = {}
-        carries: list[Any] = []
-        for number, (layer, own) in enumerate(zip(cell.layers, params.layers, strict=True)):
+        finals: list[Any] = []
+        starts = [None] * len(cell.layers) if carry is None else carry.layers
+        for number, (layer, own, begin) in enumerate(zip(cell.layers, params.layers, starts, strict=True)):
 
-            def after(carry: Any, ys: Array, number: int = number, below: Any = tuple(carries)) -> Array:
+            def after(final: Any, ys: Array, number: int = number, below: Any = tuple(finals)) -> Array:
                 above = []
-                for each, its in zip(cell.layers[number + 1 :], params.layers[number + 1 :], strict=True):
-                    last, ys = unroll(each, its, ys, lengths=lengths, deterministic=True)
+                for upper, its, first in list(zip(cell.layers, params.layers, starts, strict=True))[number + 1 :]:
+                    last, ys = run(upper, its, ys, first)
                     above.append(last)
-                return rest(StackCarry((*below, carry, *above)), ys)
+                return rest(StackCarry((*below, final, *above)), ys)
 
-            found |= _through(layer, own, xs, lengths, after, f"{name} {number + 1}")
-            carry, xs = unroll(layer, own, xs, lengths=lengths, deterministic=True)
-            carries.append(carry)
+            found |= _through(layer, own, xs, begin, lengths, after, f"{name} {number + 1}")
+            final, xs = run(layer, own, xs, begin)
+            finals.append(final)
         return found
     if isinstance(cell, Bidirectional):
         (ahead, back), (own, other) = cell.cells, params
-        forward, ys = unroll(ahead, own, xs, lengths=lengths, deterministic=True)
-        backward, more = unroll(back, other, xs, lengths=lengths, reverse=True, deterministic=True)
+        forward, ys = run(ahead, own, xs)
+        backward, more = run(back, other, xs, reverse=True)
 
         def merged(ys: Array, more: Array) -> Array:
             return jnp.concatenate([ys, more], -1) if cell.merge == "concat" else ys + more
 
-        def after_forward(carry: Any, ys: Array) -> Array:
-            return rest(BidirectionalCarry(carry, backward), merged(ys, more))
+        def after_forward(final: Any, ys: Array) -> Array:
+            return rest(BidirectionalCarry(final, backward), merged(ys, more))
 
-        def after_backward(carry: Any, turned: Array) -> Array:
-            return rest(BidirectionalCarry(forward, carry), merged(ys, _turned(turned, lengths)))
+        def after_backward(final: Any, turned: Array) -> Array:
+            return rest(BidirectionalCarry(forward, final), merged(ys, _turned(turned, lengths)))
 
-        return _through(ahead, own, xs, lengths, after_forward, name) | _through(
-            back, other, _turned(xs, lengths), lengths, after_backward, f"{name} backward"
+        return _through(ahead, own, xs, None, lengths, after_forward, name) | _through(
+            back, other, _turned(xs, lengths), None, lengths, after_backward, f"{name} backward"
         )
-    return _named(flow.gradient_norms(cell, params, xs, rest, lengths=lengths).per_example, name)
+    return _named(flow.gradient_norms(cell, params, xs, rest, carry, lengths=lengths).per_example, name)
 
 
 def _turned(xs: Array, lengths: Array) -> Array:
