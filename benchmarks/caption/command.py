@@ -112,7 +112,7 @@ def evaluate(
 def read(config: Config, data_dir: Path | None, known: writing.Known | None = None) -> Data:
     """The data of a run."""
     try:
-        return load(config, CAPTIONS[config.data](data_dir, config.pictures), known=known)
+        return load(config, CAPTIONS[config.data](data_dir), known=known)
     except DataError as error:
         raise UsageError(f"--data {config.data}: {error}") from None
 

@@ -15,9 +15,8 @@ class Config(WritingConfig):
     """Settings of a run; those that are not given are of the recipe of the data."""
 
     data: str = "shapes"
-    """Pictures: shapes (drawn by the command itself), flickr8k."""
-    pictures: Literal["features", "thumbnails"] = "thumbnails"
-    """What is read of a picture: features that another network made of it, or itself, by one that is trained here."""
+    """Pictures: shapes (drawn by the command itself), flickr8k (as features that another network has made of them),
+    flickr8k-thumbnails (themselves, read by a network that is trained with the decoder)."""
     picture_to: Literal["carry", "steps", "both"] = "both"
     """Where the picture enters the decoder: its initial carry, every step, or both."""
 
@@ -40,20 +39,18 @@ class Config(WritingConfig):
         )
 
 
-SHAPES = Config(batch_size=64, learning_rate=2e-3, max_norm=5.0, epochs=12)
 FLICKR = Config(
-    data="flickr8k", pictures="features", batch_size=128, learning_rate=1e-3, max_norm=1.0, hidden_size=256,
-    embedding_size=256, dropout=0.4, min_count=5, shapes=4, epochs=12, decay=0.8, decay_after=6, width=3, penalty=0.7,
+    data="flickr8k", batch_size=128, learning_rate=1e-3, max_norm=1.0, hidden_size=256, embedding_size=256,
+    dropout=0.4, min_count=5, shapes=4, epochs=12, decay=0.8, decay_after=6, width=3, penalty=0.7,
 )  # fmt: skip
-RECIPES: dict[tuple[str, str], Config] = {
-    ("shapes", "thumbnails"): SHAPES,
-    ("flickr8k", "features"): FLICKR,
-    ("flickr8k", "thumbnails"): dataclasses.replace(FLICKR, pictures="thumbnails"),
+RECIPES: dict[str, Config] = {
+    "shapes": Config(batch_size=64, learning_rate=2e-3, max_norm=5.0, epochs=12),
+    "flickr8k": FLICKR,
+    "flickr8k-thumbnails": dataclasses.replace(FLICKR, data="flickr8k-thumbnails"),
 }
-"""The settings that are not given, by data and what is read of a picture."""
+"""The settings of a picture set that are not given, by its name."""
 
 
 def recipe(config: Config) -> dict[str, Any]:
-    """What options that were not given stand for; a set of features is read as features unless the user says else."""
-    known = RECIPES.get((config.data, config.pictures))
-    return {} if known is None else dataclasses.asdict(known)
+    """What options that were not given stand for."""
+    return dataclasses.asdict(RECIPES[config.data]) if config.data in RECIPES else {}

@@ -77,10 +77,10 @@ def train(
     """
     console = Console()
     check_least("--keep", keep, 1)
-    data = load()
-    for cell in config.cell:
-        make_trainable(config, cell, data)  # what is wrong with it is said before anything is written
     use_devices(config.devices, seeds=1)
+    data = load()
+    # What is wrong with one of them is said before anything is written.
+    trainables = {cell: make_trainable(config, cell, data) for cell in config.cell}
     here = environment.describe()
     settings = dataclasses.asdict(config)
     if resume is None:
@@ -94,7 +94,7 @@ def train(
             console,
             config,
             config.cell,
-            lambda cell: make_trainable(config, cell, data),
+            trainables.__getitem__,
             lambda cell, history, result: make_records(benchmark, config, cell, history, result, here),
             results,
             keep=keep,

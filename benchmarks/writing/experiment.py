@@ -120,10 +120,9 @@ def load_best(config: WritingConfig, cell: str, sizes: tuple[Any, int], folder: 
 
 def make_trainable(config: WritingConfig, cell: str, data: Data) -> Trainable:
     """A cell, and the pairs that a model of it is trained on."""
+    shapes = pairs.shapes(data.train, config.shapes)
+    scheduled = config.teacher_forcing < 1 or config.forcing_decay < 1
     try:
-        params, _, build = split(config.model(cell, data.source_size, len(data.target)))
-        shapes = pairs.shapes(data.train, config.shapes)
-        scheduled = config.teacher_forcing < 1 or config.forcing_decay < 1
         plan = pairs.by_length(
             data.train,
             shapes,
@@ -131,6 +130,7 @@ def make_trainable(config: WritingConfig, cell: str, data: Data) -> Trainable:
             config.seed,
             lambda epoch: config.teacher_forcing * config.forcing_decay**epoch,
         )
+        params, _, build = split(config.model(cell, data.source_size, len(data.target)))
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Trainable(

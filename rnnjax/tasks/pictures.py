@@ -1,11 +1,13 @@
 """Pictures and what people, or a template, say of them.
 
-corpus = CAPTIONS["shapes"](data_dir, "thumbnails")    its splits: pictures, and the captions of each
+corpus = CAPTIONS["shapes"](data_dir)    its splits: pictures, and the captions of each
 """
 
+import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +18,10 @@ from rnnjax.registry import Registry
 from rnnjax.tasks.pairs import WORDS, PairCorpus, Split
 from rnnjax.tasks.text import DataError, read_text
 
-Kind = Literal["features", "thumbnails"]
-
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
 SIDE = 32
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
 COLOURS = {
     "red": (220, 40, 40),
     "green": (40, 170, 60),
@@ -53,39 +54,45 @@ def _inside(name: str, y: np.ndarray, x: np.ndarray, size: float) -> Bool[np.nda
 SHAPES = ("circle", "square", "triangle", "cross")
 
 
-def shapes(data_dir: Path | None = None, kind: Kind = "thumbnails") -> PairCorpus:
+def shapes(data_dir: Path | None = None) -> PairCorpus:
     """5,000 drawn pictures, 32 x 32, of one or two coloured shapes, each with one caption by a template.
 
     "a red circle at the top left", "a blue cross above a white square", "... left of ...": of 24 coloured shapes 120 +
     1,152 arrangements can be made, in random sizes and not quite in place. 4,000 to train on, 500 each for validation
     and test; nothing is read from `data_dir`.
     """
-    if kind != "thumbnails":
-        raise DataError("shapes are pictures, and there are no features of them: take thumbnails")
-    random = np.random.RandomState(0)
-    made = [_draw(random) for _ in range(5000)]
-    pictures = np.stack([picture for picture, _ in made])
-    captions = [(caption,) for _, caption in made]
+    pictures, captions = _drawn(5000)
     train, valid, test = (Split(pictures[a:b], captions[a:b]) for a, b in ((0, 4000), (4000, 4500), (4500, 5000)))
     return PairCorpus(train, valid, test, None, WORDS, ("exact", "bleu"), test.sources)
 
 
+@functools.cache
+def _drawn(count: int) -> tuple[UInt8[np.ndarray, "pictures side side 3"], list[tuple[str, ...]]]:
+    """Pictures, and the caption of each."""
+    random = np.random.RandomState(0)
+    made = [_draw(random) for _ in range(count)]
+    return np.stack([picture for picture, _ in made]), [(caption,) for _, caption in made]
+
+
 def _draw(random: np.random.RandomState) -> tuple[UInt8[np.ndarray, "side side 3"], str]:
-    names = [f"{random.choice(list(COLOURS))} {random.choice(SHAPES)}" for _ in range(2)]
+    def choice(names: Iterable[str]) -> str:
+        known = list(names)
+        return known[random.randint(len(known))]
+
+    things = [f"{choice(COLOURS)} {choice(SHAPES)}" for _ in range(2)]
     if random.rand() < 0.5:
-        place = random.choice(list(PLACES))
-        objects, caption = [(names[0], PLACES[place])], f"a {names[0]} {place}"
+        place = choice(PLACES)
+        placed, caption = [(things[0], PLACES[place])], f"a {things[0]} {place}"
     else:
-        relation = random.choice(list(ARRANGEMENTS))
-        objects = list(zip(names, ARRANGEMENTS[relation], strict=True))
-        caption = f"a {names[0]} {relation} a {names[1]}"
-    picture = np.full((SIDE, SIDE, 3), 25) + random.randint(-10, 11, (SIDE, SIDE, 3))
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    for name, (row, column) in objects:
-        colour, shape = name.split()
+        relation = choice(ARRANGEMENTS)
+        placed = list(zip(things, ARRANGEMENTS[relation], strict=True))
+        caption = f"a {things[0]} {relation} a {things[1]}"
+    picture = 25 + random.randint(-10, 11, (SIDE, SIDE, 3))
+    for thing, (row, column) in placed:
+        colour, shape = thing.split()
         row, column = row + random.randint(-2, 3), column + random.randint(-2, 3)
-        inside = _inside(shape, rows - row, columns - column, random.uniform(4, 6.5))
-        picture = np.where(inside[..., None], COLOURS[colour] + random.randint(-10, 11, 3), picture)
+        inside = _inside(shape, ROWS - row, COLUMNS - column, random.uniform(4, 6.5))
+        picture[inside] = COLOURS[colour] + random.randint(-10, 11, 3)
     return picture.clip(0, 255).astype(np.uint8), caption
 
 
@@ -96,7 +103,7 @@ FEATURES = "effnet_lite0_feats_u8.npz"
 SHEET, TILES = 1024, 32
 
 
-def flickr8k(data_dir: Path | None = None, kind: Kind = "features") -> PairCorpus:
+def flickr8k(data_dir: Path | None = None, kind: Literal["features", "thumbnails"] = "features") -> PairCorpus:
     """6,000 + 1,000 + 1,000 photographs, five captions each, in lower case and without punctuation.
 
     It may not be passed on: the folder `flickr8k` in the data folder has to hold Flickr8k.token.txt, the official lists
@@ -168,8 +175,8 @@ def _thumbnails(folder: Path, count: int) -> UInt8[np.ndarray, "pictures 64 64 3
     return np.concatenate(sheets)[:count]
 
 
-CAPTIONS: Registry[Callable[[Path | None, Kind], PairCorpus]] = Registry(
-    "picture set", {"shapes": shapes, "flickr8k": flickr8k}
+CAPTIONS: Registry[Callable[[Path | None], PairCorpus]] = Registry(
+    "picture set",
+    {"shapes": shapes, "flickr8k": flickr8k, "flickr8k-thumbnails": partial(flickr8k, kind="thumbnails")},
 )
-"""Functions of the data folder (None: the one that RNNJAX_DATA names, if it names one) and of what stands for a
-picture: the features of a convolutional network, or a thumbnail."""
+"""Functions of the data folder; None: the one that the environment variable RNNJAX_DATA names, if it names one."""
