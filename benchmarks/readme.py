@@ -20,6 +20,7 @@ from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
 from benchmarks.speed.profile import PURPOSES
+from benchmarks.writing import records as writing_records
 from rnnjax import CELLS, COMPOSITIONS, Around, Cell, ParallelCell
 
 README = Path(__file__).parents[1] / "README.md"
@@ -60,6 +61,11 @@ def language_comparison(path: str) -> Sequence[Sequence[str]]:
     """Tokens a second of PyTorch and of rnnjax in training."""
     rows = language_compare.table_rows(read_records(README.parent / path))
     return [("model", "PyTorch (tokens/s)", "rnnjax (tokens/s)", "ratio"), *rows]
+
+
+def writing(path: str, *columns: str) -> Sequence[Sequence[str]]:
+    """What several runs of translate, or of caption, reached, with some of their settings as columns."""
+    return writing_records.summary_rows(read_records(README.parent / path), columns)
 
 
 def lags(path: str) -> Sequence[Sequence[str]]:
@@ -104,6 +110,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "profile": profile,
     "language": language,
     "language-comparison": language_comparison,
+    "writing": writing,
     "lags": lags,
     "arms": arms,
     "hs1997": hs1997,

@@ -213,10 +213,10 @@ class Decoder(nnx.Module):
         teacher_forcing: Float[Array, ""] | float,
         key: Array,
     ) -> Int[Array, "time batch"]:
-        """The inputs of scheduled sampling: each but the first is the true token with probability `teacher_forcing`,
+        """The inputs of scheduled sampling, in the place of the true `tokens`.
 
-        and else one that the model itself draws after the inputs before it, in evaluation. No gradient goes through
-        the draws.
+        Each but the first is the true one with probability `teacher_forcing`, and else one that the model itself draws
+        after the inputs before it, without dropout. No gradient goes through the draws.
 
         Source: S. Bengio et al., "Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks", 2015
         (arXiv:1506.03099).
@@ -241,7 +241,6 @@ class Decoder(nnx.Module):
         """How much of each part of the memory the decoder looks at when it writes the token after each."""
         if self.attention is None or position.memory is None:
             raise ValueError("the decoder has no attention")
-
         cell, params = self.network(position.memory)
         _, ys, path = trajectory(cell, params, self.inputs(position, tokens), position.carry)
         queries = flat(path.before.cell) if self.attention.inside else ys

@@ -62,9 +62,9 @@ def inputs(sources: Any, places: Array, length: int | None = None) -> Any:
 
 
 def shapes(pairs: Pairs, count: int) -> list[Shape]:
-    """Sizes for batches of similar length, from short to long: half of all pairs fit the first, half of the others
+    """Sizes for batches of similar length, from short to long.
 
-    the second, and so on; all fit the last, the `count`-th.
+    Half of all pairs fit the first, half of the others the second, and so on; all fit the last, the `count`-th.
     """
     sizes = lengths(pairs)
     longest = sizes.max(1)
@@ -145,9 +145,9 @@ def pair_loss(
 
 
 def _one_of(losses: Sequence[Callable[[Any], Array]], number: Array, params: Any) -> Array:
-    """`losses[number](params)`, each differentiated by itself: `lax.switch` alone would keep room for what the backward
+    """`losses[number](params)`, each differentiated by itself.
 
-    passes of all of them need.
+    `lax.switch` alone would keep room for what the backward passes of all of them need.
     """
     if len(losses) == 1:
         return losses[0](params)
