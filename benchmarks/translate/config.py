@@ -53,8 +53,10 @@ RECIPES: dict[str, Config] = {
     "cmudict": dataclasses.replace(
         CHARACTERS, data="cmudict", bidirectional=True, embedding_size=64, shapes=3, examples=20_000, epochs=3
     ),
-    "addition": dataclasses.replace(CHARACTERS, data="addition", reverse=True, peeky=True, epochs=20),
-    "dates": dataclasses.replace(CHARACTERS, data="dates", epochs=5),
+    "addition": dataclasses.replace(
+        CHARACTERS, data="addition", reverse=True, peeky=True, epochs=15, decay=0.8, decay_after=8
+    ),
+    "dates": dataclasses.replace(CHARACTERS, data="dates", epochs=3),
     "multi30k": Config(
         data="multi30k", batch_size=64, learning_rate=1e-3, max_norm=1.0, hidden_size=256, embedding_size=192,
         bidirectional=True, dropout=0.3, min_count=2, shapes=5, epochs=15, decay=0.7, decay_after=8, width=5,
