@@ -13,6 +13,8 @@ BENCHMARKS: Registry[str] = Registry(
         "language": "benchmarks.language",
         "forecast": "benchmarks.forecast",
         "classify": "benchmarks.classify",
+        "translate": "benchmarks.translate",
+        "caption": "benchmarks.caption",
     },
 )
 """Names and the modules that hold them: each defines `command`, the function behind the command line."""

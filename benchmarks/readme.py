@@ -22,6 +22,7 @@ from benchmarks.results import read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
 from benchmarks.speed.profile import PURPOSES
+from benchmarks.writing import records as writing_records
 from rnnjax import CELLS, COMPOSITIONS, Around, Cell, ParallelCell
 
 README = Path(__file__).parents[1] / "README.md"
@@ -74,6 +75,11 @@ def classify(path: str) -> Sequence[Sequence[str]]:
     return classify_records.table_rows(read_records(README.parent / path))
 
 
+def writing(path: str, *columns: str) -> Sequence[Sequence[str]]:
+    """What several runs of translate, or of caption, reached, with some of their settings as columns."""
+    return writing_records.summary_rows(read_records(README.parent / path), columns)
+
+
 def lags(path: str) -> Sequence[Sequence[str]]:
     """The table of a run of the benchmark of long time lags: what was learned, against the lag."""
     records = read_records(README.parent / path)
@@ -118,6 +124,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "language-comparison": language_comparison,
     "forecast": forecast,
     "classify": classify,
+    "writing": writing,
     "lags": lags,
     "arms": arms,
     "hs1997": hs1997,

@@ -74,14 +74,16 @@ def test_arrows_have_no_circle():
 
 
 OTHER_LOOPS = {
+    "models/beam.py",
     "models/cascade.py",
     "models/cross_entropy.py",
+    "models/decoder.py",
     "models/forecaster.py",
     "models/sampling.py",
     "train/loop.py",
     "train/language.py",
 }
-"""Over the steps and epochs of one unit, over chunks of tokens, over forecasts and tokens that are made one from the
+"""Over the steps and epochs of one unit, over chunks of tokens, over tokens and forecasts that are made one from the
 other, over training steps, over stretches of text."""
 
 

@@ -89,7 +89,7 @@ class Recurrent(nnx.Module):
     @property
     def params(self) -> Any:
         """The parameters as the cell itself has them: arrays."""
-        return _values(self.weights)
+        return values_of(self.weights)
 
     def start(self, batch_shape: tuple[int, ...]) -> Any:
         """The carry that sequences start from when none is given."""
@@ -132,13 +132,13 @@ class RecurrentCell(nnx.RNNCellBase):
     ) -> tuple[Any, Float[Array, "*batch output_size"]]:
         if self.cell.is_random and not self.deterministic:
             raise ValueError("the cell draws random numbers: train it with Recurrent, or give deterministic=True")
-        return self.cell.step(_values(self.weights), carry, inputs)
+        return self.cell.step(values_of(self.weights), carry, inputs)
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:
         """The carry that a sequence starts from, for inputs of `input_shape`; nothing of it is drawn."""
         if carry_init is not None:
             raise ValueError("carry_init: the cell knows its initial carry; LearnedCarry(cell) makes it a parameter")
-        params = _values(self.weights)
+        params = values_of(self.weights)
         dtype = jnp.result_type(*jax.tree.leaves(params))
         return self.cell.start(params, input_shape[: len(input_shape) - self.num_feature_axes], dtype)
 
@@ -226,7 +226,7 @@ def _normalise(norm: nnx.BatchNorm, xs: Array, real: Array | None, deterministic
     return ys
 
 
-def _values(params: Any) -> Any:
+def values_of(params: Any) -> Any:
     """The arrays in a pytree of `nnx.Param`s."""
     return jax.tree.map(lambda param: param[...], params, is_leaf=lambda node: isinstance(node, nnx.Variable))
 

@@ -46,6 +46,10 @@ def test_runs(path):
         # Published figures, "Deep Learning from Scratch 2": the norm after one step and twenty, and its last ratio.
         assert "1.0 W: norm 2.4684 after 1 step, 249.5 after 20; last factor 1.25519" in printed
         assert "0.5 W: norm 1.2342 after 1 step, 0.0002379 after 20" in printed
+    if path.stem == "translation":
+        exact = dict(re.findall(r"attention (\w+): ([\d.]+)% of the held-out dates are right", printed))
+        assert float(exact["multiplicative"]) > 90
+        assert set(exact) == {"None", "multiplicative"}
     if path.stem == "language_model":
         assert "ln 4 = 1.386" in printed
         assert "loss 0.00" in printed

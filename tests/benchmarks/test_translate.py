@@ -1,0 +1,220 @@
+"""The command lines of translate and caption, end to end in a temporary folder."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.caption import config as caption
+from benchmarks.results import read_records
+from benchmarks.translate import config as translate
+from benchmarks.writing.records import summary_rows, table_rows
+from benchmarks.writing.scores import measure
+from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus
+from rnnjax.tasks.pictures import CAPTIONS
+
+SMALL = ["--hidden-size", "4", "--embedding-size", "3", "--epochs", "2", "--eval-batch-size", "20"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with a hundred additions."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "dl2").mkdir()
+    (folder / "dl2" / "addition.txt").write_text("".join(f"{n}+1 _{n + 1}\n" for n in range(100)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    """The results of a run on them."""
+    out = tmp_path_factory.mktemp("out")
+    arguments = [
+        "--data",
+        "addition",
+        "--data-dir",
+        str(data),
+        *SMALL,
+        "--batch-size",
+        "20",
+        "--flow",
+        "--out",
+        str(out),
+    ]
+    assert main(["translate", "train", "--attention", "multiplicative", *arguments]) == 0
+    (folder,) = (out / "translate").iterdir()
+    return folder
+
+
+def test_train(folder):
+    figures = {f"{name}.{kind}" for name in ("loss", "attention", "flow") for kind in ("png", "svg")}
+    files = {"records.jsonl", "config.json", "environment.json", "vocabulary.json", "report.html"}
+    assert {path.name for path in folder.iterdir()} == files | figures | {"gru"}
+    *epochs, result, flow = read_records(folder / "records.jsonl")
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    for record in (*epochs, result, flow):
+        assert record["config"] == json.loads((folder / "config.json").read_text())
+        assert record["environment"] == json.loads((folder / "environment.json").read_text())
+    assert set(result["scores"]) == {"exact"}
+    assert result["valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
+    assert len(result["samples"]) == 10
+    for each in result["attention"]:
+        weights = np.array(each["weights"])
+        assert weights.shape == (len(each["written"]), len(each["source"]))
+        np.testing.assert_allclose(weights.sum(1), 1, atol=1e-3)
+        assert each["written"][-1] == "<eos>"
+    assert set(flow["norms"]) == {"encoder", "decoder"}
+    assert np.isfinite(flow["norms"]["encoder"]).all()
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert result["samples"][0]["source"] in page
+
+
+def test_evaluate_and_write(folder, data, capsys):
+    result = read_records(folder / "records.jsonl")[-2]
+    assert main(["translate", "evaluate", str(folder), "--data-dir", str(data)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"gru, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a token, exact ")
+    sample = result["samples"][0]
+    assert main(["translate", "write", str(folder), sample["source"], "--data-dir", str(data)]) == 0
+    assert capsys.readouterr().out == sample["written"] + "\n"
+    assert main(["translate", "write", str(folder), "1-1", "--data-dir", str(data)]) == 2
+    assert capsys.readouterr().err.startswith("TEXT: '-', at place 2, is not among the 11 symbols")
+
+
+@pytest.mark.slow
+def test_resuming_what_is_done_changes_nothing(folder, data):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
+    assert main(["translate", "train", "--resume", str(folder), "--data-dir", str(data), "--flow"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
+def test_captions(tmp_path):
+    arguments = [
+        "--examples",
+        "64",
+        "--batch-size",
+        "32",
+        "--width",
+        "2",
+        "--out",
+        str(tmp_path),
+        *SMALL,
+        "--tensorboard",
+    ]
+    assert main(["caption", "train", *arguments, "--cell", "rnn"]) == 0
+    (folder,) = (tmp_path / "caption").iterdir()
+    *_, result = read_records(folder / "records.jsonl")
+    assert set(result["scores"]) == {"exact", *(f"bleu-{order}" for order in range(1, 5))}
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(result["samples"]) == 20
+    assert result["samples"][0]["targets"][0] in page
+    assert main(["caption", "evaluate", str(folder), "--split", "valid", "--width", "1"]) == 0
+
+
+@pytest.mark.slow
+def test_dates_are_learned(tmp_path):
+    """Additive attention and scheduled sampling, on dates of one format: read backwards, copied in another order."""
+    (tmp_path / "dl2").mkdir()
+    random = np.random.RandomState(0)
+    lines = [
+        f"{d}.{m} _{m}-{d}\n" for d, m in zip(random.randint(1, 10, 2000), random.randint(1, 10, 2000), strict=True)
+    ]
+    (tmp_path / "dl2" / "date.txt").write_text("".join(lines))
+    settings = "--attention additive --teacher-forcing 0.9 --forcing-decay 0.9 --reverse --shapes 2 --epochs 8"
+    arguments = ["--data", "dates", "--data-dir", str(tmp_path), *settings.split(), "--hidden-size", "24"]
+    assert main(["translate", "train", *arguments, "--batch-size", "32", "--out", str(tmp_path / "out")]) == 0
+    (folder,) = (tmp_path / "out" / "translate").iterdir()
+    assert read_records(folder / "records.jsonl")[-1]["scores"]["exact"] == 1
+
+
+BAD_INPUT = {
+    "translate train --data date": "--data: unknown data set 'date': did you mean 'dates'?",
+    "translate train --cell gruu": "--cell: unknown cell 'gruu': did you mean 'gru'?",
+    "translate train --attention dot": 'Invalid value "dot" for --attention.',
+    "translate train --width 0": "--width must be at least 1, got 0",
+    "translate train --penalty -1": "--penalty must be from 0 to 10, got -1.0",
+    "translate train --teacher-forcing 2": "--teacher-forcing must be from 0 to 1, got 2",
+    "translate train --dropout 1": "--dropout must be at least 0 and below 1, got 1",
+    "translate train --keep 0": "--keep must be at least 1, got 0",
+    "translate train --data addition --data-dir {folder}": "--data addition: {folder}/dl2/addition.txt is not what it",
+    "translate train --data dates --data-dir {folder}": "6 pairs are too few for a batch of 128",
+    "translate train --data multi30k --data-dir {folder}": "--data multi30k: cannot fetch multi30k/train.en from http",
+    "translate train --resume {folder}": "--resume: {folder} is not a results folder",
+    "translate evaluate {folder}": "{folder} is not a results folder",
+    "translate write {folder} text": "{folder} is not a results folder",
+    "caption train --data flickr": "--data: unknown picture set 'flickr': did you mean 'flickr8k'?",
+    "caption train --data flickr8k --data-dir {folder}": "--data flickr8k: Flickr8k may not be passed on",
+    "caption evaluate {folder}": "{folder} is not a results folder",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.setattr(pooch, "retrieve", _no_network)
+    folder = tmp_path / "in"
+    (folder / "dl2").mkdir(parents=True)
+    (folder / "dl2" / "addition.txt").write_text("1+1\n")
+    (folder / "dl2" / "date.txt").write_text("1.1_11\n" * 6)
+    before = sorted(tmp_path.rglob("*"))
+    out = ["--out", str(tmp_path / "out")] if " train" in arguments else []
+    assert main([*arguments.format(folder=folder).split(), *out]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(BAD_INPUT[arguments].format(folder=folder))
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _no_network(*arguments, **options):
+    raise OSError("no network")
+
+
+def test_recipes_are_complete():
+    for recipes, known in ((translate.RECIPES, PAIRS), (caption.RECIPES, CAPTIONS)):
+        assert set(recipes) == set(known)
+        for name, settings in recipes.items():
+            assert settings.data == name
+            settings.check()
+
+
+def test_scores():
+    """Exact matches with any target, edits from the nearest, BLEU of a published example and of one's own targets."""
+    corpus = PairCorpus(None, None, None, CHARACTERS, WORDS, ("exact", "error"))
+    scores = measure(corpus, ["a b c", "a"], [("a b d", "x a b c"), ("b c", "a")])
+    assert scores == {"exact": 0.5, "error": 1 / 4}  # of "a b d" and "a"
+    bleu = corpus._replace(scores=("bleu",))
+    text = "the cat sat on the mat"
+    np.testing.assert_allclose(list(measure(bleu, [text], [("no", text)]).values()), 100)
+    # Papineni et al. 2002, example 2: 2 of 7 words after clipping.
+    seven = [("the cat is on the mat", "there is a cat on the mat")]
+    np.testing.assert_allclose(measure(bleu, ["the the the the the the the"], seven)["bleu-1"], 100 * 2 / 7)
+
+
+def test_tables():
+    config = {"data": "dates", "attention": "additive", "peeky": False}
+    epoch = {"cell": "gru", "kind": "epoch", "seconds": 90.0, "config": config}
+    result = {
+        "cell": "gru", "kind": "result", "status": "ok", "parameters": 12345, "epoch": 1, "valid_loss": 0.5,
+        "test_loss": 0.25, "scores": {"exact": 0.987, "bleu-1": 31.25}, "config": config,
+    }  # fmt: skip
+    records = [epoch, epoch, result, epoch | {"config": {"data": "addition"}}]
+    assert table_rows(records)[1] == ("gru", "12,345", "1", "3.0", "0.500", "0.250", "98.7%", "31.2")
+    headings, row = summary_rows(records, ("data", "attention", "peeky"))
+    assert row == ("dates", "additive", "no", "gru", "12,345", "2", "3.0", "98.7%", "31.2")
+    assert headings[-2:] == ("exact", "BLEU-1")
+    records[2] = result | {"status": "diverged", "epoch": None, "scores": {}, "test_loss": "nan", "valid_loss": "nan"}
+    assert table_rows(records)[1][0] == "gru (diverged)"
+
+
+def test_report_of_a_model_that_diverged(tmp_path, data):
+    arguments = ["--data", "addition", "--data-dir", str(data), *SMALL, "--batch-size", "20", "--attention", "none"]
+    out = ["--out", str(tmp_path)]
+    assert main(["translate", "train", *arguments, *out, "--optimizer", "sgd", "--learning-rate", "1e30"]) == 0
+    page = next(Path(tmp_path).glob("translate/*/report.html")).read_text()
+    assert re.search("addition: diverged", page)
