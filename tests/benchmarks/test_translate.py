@@ -204,7 +204,7 @@ def test_tables():
         "test_loss": 0.25, "scores": {"exact": 0.987, "bleu-1": 31.25}, "config": config,
     }  # fmt: skip
     records = [epoch, epoch, result, epoch | {"config": {"data": "addition"}}]
-    assert table_rows(records)[1] == ("gru", "12,345", "1", "3.0", "0.500", "0.250", "98.7%", "31.2")
+    assert table_rows(records)[1] == ("gru", "12,345", "1", "3.0", "0.250", "98.7%", "31.2")
     headings, row = summary_rows(records, ("data", "attention", "peeky"))
     assert row == ("dates", "additive", "no", "gru", "12,345", "2", "3.0", "98.7%", "31.2")
     assert headings[-2:] == ("exact", "BLEU-1")
