@@ -50,7 +50,7 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
         epochs = _epochs(records, result)
         row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]), _minutes(epochs))
         rows.append((*row, f"{float(result['test_loss']):.3f}", *_scores(result, scores)))
-    headings = ("cell", "parameters", "epoch", "minutes", "loss")
+    headings = ("cell", "weights", "epoch", "minutes", "loss")
     return [(*headings, *(SCORES[name][0] for name in scores)), *rows]
 
 
