@@ -83,6 +83,7 @@ def test_learns_one_batch_by_heart(name):
     assert losses[-1] < 0.05
 
 
+@pytest.mark.slow
 def test_scheduled_sampling():
     """A token's input is the true one as often as it is said, and else one that the model draws."""
     model = make(cell="rnn")
