@@ -177,8 +177,8 @@ def write(
 def attention_maps(
     data: Data, build: Callable[[Any], EncoderDecoder], params: Any, written: Sequence[np.ndarray]
 ) -> list[Record]:
-    """Of the first test examples: the weights of every token that was written, a row each, over the source's symbols."""
-    unit, places = data.corpus.source_unit, np.arange(len(written))
+    """Of the first test examples: the weights of every token that was written, a row each, over the source."""
+    unit, places = data.corpus.source_unit, jnp.arange(len(written))
     assert unit is not None
     tokens = [np.append(each, np.int32(END)) for each in written]
     inputs, targets = pairs.inputs(data.test.sources, places), Padded.of(tokens).tokens.T
