@@ -41,10 +41,10 @@ class Config(WritingConfig):
 
 FLICKR = Config(
     data="flickr8k", batch_size=128, learning_rate=1e-3, max_norm=1.0, hidden_size=256, embedding_size=256,
-    dropout=0.4, min_count=5, shapes=4, epochs=12, decay=0.8, decay_after=6, width=3, penalty=0.7,
+    dropout=0.4, min_count=5, shapes=4, epochs=10, decay=0.7, decay_after=5, width=3, penalty=0.7,
 )  # fmt: skip
 RECIPES: dict[str, Config] = {
-    "shapes": Config(batch_size=64, learning_rate=2e-3, max_norm=5.0, epochs=12),
+    "shapes": Config(batch_size=64, learning_rate=2e-3, max_norm=5.0, epochs=15),
     "flickr8k": FLICKR,
     "flickr8k-thumbnails": dataclasses.replace(FLICKR, data="flickr8k-thumbnails"),
 }

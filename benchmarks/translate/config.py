@@ -58,8 +58,8 @@ RECIPES: dict[str, Config] = {
     ),
     "dates": dataclasses.replace(CHARACTERS, data="dates", epochs=3),
     "multi30k": Config(
-        data="multi30k", batch_size=64, learning_rate=1e-3, max_norm=1.0, hidden_size=256, embedding_size=192,
-        bidirectional=True, dropout=0.3, min_count=2, shapes=5, epochs=15, decay=0.7, decay_after=8, width=5,
+        data="multi30k", batch_size=64, learning_rate=2e-3, max_norm=1.0, hidden_size=256, embedding_size=192,
+        bidirectional=True, dropout=0.3, min_count=2, shapes=5, epochs=12, decay=0.7, decay_after=5, width=5,
         penalty=1.0,
     ),
 }  # fmt: skip

@@ -160,11 +160,8 @@ def test(config: WritingConfig, data: Data, build: Callable[[Any], EncoderDecode
         }
         for place in range(min(SAMPLES, len(texts)))
     ]
-    model = build(params)
-    if model.decoder.attention is not None:
-        record["attention"] = [
-            attention_map(data, model, place, tokens[place]) for place in range(min(MAPS, len(texts)))
-        ]
+    if build(params).decoder.attention is not None:
+        record["attention"] = attention_maps(data, build, params, tokens[:MAPS])
     return record
 
 
@@ -177,18 +174,27 @@ def write(
     return [data.text(each) for each in tokens], tokens
 
 
-def attention_map(data: Data, model: EncoderDecoder, place: int, written: np.ndarray) -> Record:
-    """The weights of every token that was written for a test example: a row each, over the symbols of the source."""
-    length = int(data.test.sources.lengths[place])
-    inputs = pairs.inputs(data.test.sources, jnp.array([place]))
-    tokens = np.append(written, np.int32(END))
-    weights = np.asarray(model.attention_weights(inputs, jnp.asarray(tokens)[:, None]))[:, 0, :length]
-    assert data.corpus.source_unit is not None
-    return {
-        "source": list(data.corpus.source_unit.symbols(data.corpus.test.sources[place])),
-        "written": data.target.decode(tokens),
-        "weights": [digits(row) for row in (weights[:, ::-1] if data.reverse else weights)],
-    }
+def attention_maps(
+    data: Data, build: Callable[[Any], EncoderDecoder], params: Any, written: Sequence[np.ndarray]
+) -> list[Record]:
+    """Of the first test examples: the weights of every token that was written, a row each, over the source."""
+    unit, places = data.corpus.source_unit, jnp.arange(len(written))
+    assert unit is not None
+    tokens = [np.append(each, np.int32(END)) for each in written]
+    inputs, targets = pairs.inputs(data.test.sources, places), Padded.of(tokens).tokens.T
+    program = jax.jit(lambda params, *batch: build(params).attention_weights(*batch))
+    weights = np.asarray(program(params, inputs, targets))
+    maps = []
+    for place, length in enumerate(np.asarray(inputs.lengths)):
+        own = weights[: len(tokens[place]), place, :length]
+        maps.append(
+            {
+                "source": list(unit.symbols(data.corpus.test.sources[place])),
+                "written": data.target.decode(tokens[place]),
+                "weights": [digits(row) for row in (own[:, ::-1] if data.reverse else own)],
+            }
+        )
+    return maps
 
 
 def measure_flow(data: Data, build: Callable[[Any], EncoderDecoder], params: Any) -> Record:

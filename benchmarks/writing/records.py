@@ -41,7 +41,7 @@ def make_records(
 
 
 def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
-    """Headings, and a row a cell: what came of it."""
+    """Headings, and a row a cell: what came of it on the test split, at its best epoch."""
     results = pick(records, kind="result")
     scores = [name for name in SCORES if any(name in result["scores"] for result in results)]
     rows = []
@@ -49,9 +49,8 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
         cell = result["cell"] if result["status"] == "ok" else f"{result['cell']} ({result['status']})"
         epochs = _epochs(records, result)
         row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]), _minutes(epochs))
-        row += tuple(f"{float(result[f'{split}_loss']):.3f}" for split in ("valid", "test"))
-        rows.append((*row, *_scores(result, scores)))
-    headings = ("cell", "parameters", "best epoch", "minutes", "validation", "test")
+        rows.append((*row, f"{float(result['test_loss']):.3f}", *_scores(result, scores)))
+    headings = ("cell", "weights", "epoch", "minutes", "loss")
     return [(*headings, *(SCORES[name][0] for name in scores)), *rows]
 
 

@@ -111,12 +111,14 @@ class MultiplicativeParams(NamedTuple):
 class Multiplicative(Attention[MultiplicativeParams]):
     """Multiplicative ("general") attention, after the recurrence: the query is the output of the step.
 
-        score_j = query . (value_j w)
+        score_j = query . (value_j w) / sqrt(size of the query)
 
-    The context does not go to the next step (there is no input feeding). Parameters: features * query.
+    The context does not go to the next step (there is no input feeding). Without the root, the weights of a large
+    network are at one place before it has learned which. Parameters: features * query.
 
-    Source: M.-T. Luong, H. Pham, C. D. Manning, "Effective Approaches to Attention-based Neural Machine Translation",
-    2015 (arXiv:1508.04025), section 3.1.
+    Sources: M.-T. Luong, H. Pham, C. D. Manning, "Effective Approaches to Attention-based Neural Machine Translation",
+    2015 (arXiv:1508.04025), section 3.1; the root: A. Vaswani et al., "Attention Is All You Need", 2017
+    (arXiv:1706.03762), section 3.2.1.
     """
 
     init_weights: Initializer = Glorot()
@@ -129,7 +131,7 @@ class Multiplicative(Attention[MultiplicativeParams]):
         return values @ params.w
 
     def scores(self, params: MultiplicativeParams, keys: Array, queries: Array) -> Array:
-        return jnp.einsum("...bq,bsq->...bs", queries, keys)
+        return jnp.einsum("...bq,bsq->...bs", queries, keys) / math.sqrt(queries.shape[-1])
 
 
 def remember(

@@ -32,30 +32,19 @@ def data(tmp_path_factory):
 def folder(data, tmp_path_factory):
     """The results of a run on them."""
     out = tmp_path_factory.mktemp("out")
-    arguments = [
-        "--data",
-        "addition",
-        "--data-dir",
-        str(data),
-        *SMALL,
-        "--batch-size",
-        "20",
-        "--flow",
-        "--out",
-        str(out),
-    ]
-    assert main(["translate", "train", "--attention", "multiplicative", *arguments]) == 0
+    arguments = ["--data", "addition", "--data-dir", str(data), *SMALL, "--batch-size", "20", "--out", str(out)]
+    assert main(["translate", "train", *arguments]) == 0
     (folder,) = (out / "translate").iterdir()
     return folder
 
 
 def test_train(folder):
-    figures = {f"{name}.{kind}" for name in ("loss", "attention", "flow") for kind in ("png", "svg")}
+    figures = {f"{name}.{kind}" for name in ("loss", "attention") for kind in ("png", "svg")}
     files = {"records.jsonl", "config.json", "environment.json", "vocabulary.json", "report.html"}
     assert {path.name for path in folder.iterdir()} == files | figures | {"gru"}
-    *epochs, result, flow = read_records(folder / "records.jsonl")
+    *epochs, result = read_records(folder / "records.jsonl")
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
-    for record in (*epochs, result, flow):
+    for record in (*epochs, result):
         assert record["config"] == json.loads((folder / "config.json").read_text())
         assert record["environment"] == json.loads((folder / "environment.json").read_text())
     assert set(result["scores"]) == {"exact"}
@@ -66,15 +55,14 @@ def test_train(folder):
         assert weights.shape == (len(each["written"]), len(each["source"]))
         np.testing.assert_allclose(weights.sum(1), 1, atol=1e-3)
         assert each["written"][-1] == "<eos>"
-    assert set(flow["norms"]) == {"encoder", "decoder"}
-    assert np.isfinite(flow["norms"]["encoder"]).all()
     page = (folder / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 2
     assert result["samples"][0]["source"] in page
 
 
+@pytest.mark.slow
 def test_evaluate_and_write(folder, data, capsys):
-    result = read_records(folder / "records.jsonl")[-2]
+    result = read_records(folder / "records.jsonl")[2]
     assert main(["translate", "evaluate", str(folder), "--data-dir", str(data)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"gru, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a token, exact ")
@@ -86,9 +74,15 @@ def test_evaluate_and_write(folder, data, capsys):
 
 
 @pytest.mark.slow
-def test_resuming_what_is_done_changes_nothing(folder, data):
+def test_flow_can_be_measured_later_and_resuming_what_is_done_changes_nothing(folder, data):
+    arguments = ["translate", "train", "--resume", str(folder), "--data-dir", str(data), "--flow"]
+    assert main(arguments) == 0
+    flow = read_records(folder / "records.jsonl")[-1]
+    assert set(flow["norms"]) == {"encoder", "decoder"}
+    assert np.isfinite(flow["norms"]["encoder"]).all()
+    assert (folder / "report.html").read_text().count("<svg") == 3
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
-    assert main(["translate", "train", "--resume", str(folder), "--data-dir", str(data), "--flow"]) == 0
+    assert main(arguments) == 0
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -204,7 +198,7 @@ def test_tables():
         "test_loss": 0.25, "scores": {"exact": 0.987, "bleu-1": 31.25}, "config": config,
     }  # fmt: skip
     records = [epoch, epoch, result, epoch | {"config": {"data": "addition"}}]
-    assert table_rows(records)[1] == ("gru", "12,345", "1", "3.0", "0.500", "0.250", "98.7%", "31.2")
+    assert table_rows(records)[1] == ("gru", "12,345", "1", "3.0", "0.250", "98.7%", "31.2")
     headings, row = summary_rows(records, ("data", "attention", "peeky"))
     assert row == ("dates", "additive", "no", "gru", "12,345", "2", "3.0", "98.7%", "31.2")
     assert headings[-2:] == ("exact", "BLEU-1")
@@ -212,9 +206,10 @@ def test_tables():
     assert table_rows(records)[1][0] == "gru (diverged)"
 
 
+@pytest.mark.slow
 def test_report_of_a_model_that_diverged(tmp_path, data):
     arguments = ["--data", "addition", "--data-dir", str(data), *SMALL, "--batch-size", "20", "--attention", "none"]
     out = ["--out", str(tmp_path)]
-    assert main(["translate", "train", *arguments, *out, "--optimizer", "sgd", "--learning-rate", "1e30"]) == 0
+    assert main(["translate", "train", *arguments, *out, "--optimizer", "sgd", "--learning-rate", "1e38"]) == 0
     page = next(Path(tmp_path).glob("translate/*/report.html")).read_text()
     assert re.search("addition: diverged", page)

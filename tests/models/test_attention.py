@@ -27,7 +27,7 @@ def additive(params, query, value):
 
 
 def multiplicative(params, query, value):
-    return query @ (value @ params.w)
+    return query @ (value @ params.w) / np.sqrt(len(query))
 
 
 @pytest.mark.parametrize(("name", "score"), [("additive", additive), ("multiplicative", multiplicative)])

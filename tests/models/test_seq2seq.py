@@ -9,6 +9,7 @@ from flax import nnx
 
 import rnnjax
 from rnnjax.models import Decoder, Encoded, Sentences, captioner, gradient_flow, seq2seq, split
+from rnnjax.models.captioner import patches
 from rnnjax.models.seq2seq import START, shifted
 from tests.support import normal_like, slow_unless
 
@@ -82,6 +83,7 @@ def test_learns_one_batch_by_heart(name):
     assert losses[-1] < 0.05
 
 
+@pytest.mark.slow
 def test_scheduled_sampling():
     """A token's input is the true one as often as it is said, and else one that the model draws."""
     model = make(cell="rnn")
@@ -194,6 +196,13 @@ def test_captioner_tells_pictures_apart(name):
     losses = train(params, jnp.asarray(pictures))
     assert losses[0] > 1
     assert losses[-1] < 0.05
+
+
+def test_product_with_patches_is_a_convolution():
+    random = np.random.RandomState(0)
+    xs, w = random.randn(2, 5, 8, 3).astype(np.float32), random.randn(3, 3, 3, 4).astype(np.float32)
+    want = jax.lax.conv_general_dilated(xs, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_allclose(patches(jnp.asarray(xs)) @ w.reshape(27, 4), want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
