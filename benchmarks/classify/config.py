@@ -84,7 +84,7 @@ class Config(Training):
         }
 
 
-_REVIEWS = Config(embedding_size=128, hidden_size=128, epochs=8, batch_size=32)
+_REVIEWS = Config(embedding_size=200, pooling="mean", word_dropout=0.2, epochs=6, batch_size=32)
 """Of films."""
 
 RECIPES: dict[str, Config] = {
