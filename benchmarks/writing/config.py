@@ -1,5 +1,6 @@
 """The settings of a run, which those of a benchmark inherit."""
 
+import abc
 from dataclasses import dataclass
 
 from flax import nnx
@@ -12,7 +13,7 @@ from rnnjax.models import BeamSearch, EncoderDecoder
 
 
 @dataclass(frozen=True)
-class WritingConfig(Training):
+class WritingConfig(Training, abc.ABC):
     """Settings of the model, the data and the search; those that are not given are of the recipe of the data."""
 
     data: str = ""
@@ -44,9 +45,9 @@ class WritingConfig(Training):
     eval_batch_size: Int = 100
     """Sequences that are evaluated together."""
 
+    @abc.abstractmethod
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
-        raise NotImplementedError
 
     def check_writing(self) -> None:
         """`check` of what is here."""
@@ -71,9 +72,9 @@ class WritingConfig(Training):
         except ValueError as error:
             raise UsageError(f"--{error}") from None
 
+    @abc.abstractmethod
     def model(self, cell: str, source_size: int | tuple[int, ...], target_size: int) -> EncoderDecoder:
         """The model of a cell, for so many tokens, or pictures of this shape, that are read, and tokens written."""
-        raise NotImplementedError
 
     @property
     def rngs(self) -> nnx.Rngs:

@@ -92,7 +92,7 @@ class EncoderDecoder(nnx.Module):
         decoder: writes the tokens.
     """
 
-    def __init__(self, encoder: Any, decoder: Decoder):
+    def __init__(self, encoder: Encoder, decoder: Decoder):
         self.encoder = encoder
         self.decoder = decoder
 

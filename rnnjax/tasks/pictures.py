@@ -132,8 +132,11 @@ def flickr8k(data_dir: Path | None = None, kind: Literal["features", "thumbnails
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder / FEATURES} is not what it should be: {error}") from None
     thumbnails = _thumbnails(folder, len(names))
-    pictures = features if kind == "features" or thumbnails is None else thumbnails
-    if kind == "thumbnails" and thumbnails is None:
+    if kind == "features":
+        pictures = features
+    elif thumbnails is not None:
+        pictures = thumbnails
+    else:
         raise DataError(f"there are no thumbnails of {len(names)} pictures in {folder}: put thumbs64_*.jpg there")
     places = {name: place for place, name in enumerate(names)}
     splits, shown = [], None
@@ -171,7 +174,7 @@ def _thumbnails(folder: Path, count: int) -> UInt8[np.ndarray, "pictures 64 64 3
             cut = sheet.reshape(TILES, len(sheet) // TILES, TILES, -1, 3)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is not a sheet of thumbnails: {error}") from None
-        sheets.append(cut.transpose(0, 2, 1, 3, 4).reshape(SHEET, *cut.shape[1::2], 3)[:, :, :])
+        sheets.append(cut.transpose(0, 2, 1, 3, 4).reshape(SHEET, *cut.shape[1::2], 3))
     return np.concatenate(sheets)[:count]
 
 

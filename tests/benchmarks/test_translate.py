@@ -16,7 +16,7 @@ from benchmarks.writing.scores import measure
 from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus
 from rnnjax.tasks.pictures import CAPTIONS
 
-SMALL = ["--hidden-size", "4", "--embedding-size", "3", "--epochs", "2", "--eval-batch-size", "20"]
+SMALL = ["--cell", "rnn", "--hidden-size", "4", "--embedding-size", "3", "--epochs", "2", "--eval-batch-size", "20"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def folder(data, tmp_path_factory):
 def test_train(folder):
     figures = {f"{name}.{kind}" for name in ("loss", "attention") for kind in ("png", "svg")}
     files = {"records.jsonl", "config.json", "environment.json", "vocabulary.json", "report.html"}
-    assert {path.name for path in folder.iterdir()} == files | figures | {"gru"}
+    assert {path.name for path in folder.iterdir()} == files | figures | {"rnn"}
     *epochs, result = read_records(folder / "records.jsonl")
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     for record in (*epochs, result):
@@ -65,7 +65,7 @@ def test_evaluate_and_write(folder, data, capsys):
     result = read_records(folder / "records.jsonl")[2]
     assert main(["translate", "evaluate", str(folder), "--data-dir", str(data)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"gru, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a token, exact ")
+    assert printed.startswith(f"rnn, epoch {result['epoch']}, test: {result['test_loss']:.4f} nats a token, exact ")
     sample = result["samples"][0]
     assert main(["translate", "write", str(folder), sample["source"], "--data-dir", str(data)]) == 0
     assert capsys.readouterr().out == sample["written"] + "\n"
@@ -100,7 +100,7 @@ def test_captions(tmp_path):
         *SMALL,
         "--tensorboard",
     ]
-    assert main(["caption", "train", *arguments, "--cell", "rnn"]) == 0
+    assert main(["caption", "train", *arguments]) == 0
     (folder,) = (tmp_path / "caption").iterdir()
     *_, result = read_records(folder / "records.jsonl")
     assert set(result["scores"]) == {"exact", *(f"bleu-{order}" for order in range(1, 5))}

@@ -28,14 +28,14 @@ def make(**settings):
 
 MODELS = {
     "plain": {"cell": "lstm"},
-    "peeky": {"cell": "gru", "summary_to": "both"},
+    "peeky": {"cell": "gru", "summary_to": "both", "layers": 2},
     "steps": {"cell": "rnn", "summary_to": "steps"},
     "additive": {"cell": "gru", "attention": "additive", "bidirectional": True},
-    "multiplicative": {"cell": "lstm", "attention": "multiplicative", "layers": 2, "summary_to": "both"},
+    "multiplicative": {"cell": "rnn", "attention": "multiplicative"},
 }
 
 
-@pytest.mark.parametrize("name", slow_unless(("additive",), MODELS))
+@pytest.mark.parametrize("name", slow_unless(("multiplicative",), MODELS))
 def test_steps_are_the_whole_and_the_padding_does_not_matter(name):
     """p of a sequence step by step, from source and target cut to their own lengths, is that of the padded batch."""
     model = make(**MODELS[name])
