@@ -96,10 +96,10 @@ def train(
     config.check()
     check_least("--keep", keep, 1)
     settings = dataclasses.asdict(config)
+    use_devices(config.devices, seeds=1)
     texts = load(config, data_dir)
     for cell in config.cell:
         make_trainable(config, cell, texts)  # what is wrong with it is said before anything is written
-    use_devices(config.devices, seeds=1)
     here = environment.describe()
     if resume is None:
         results = Results.create(out, "language", settings, here)
