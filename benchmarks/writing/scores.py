@@ -8,7 +8,6 @@ from sacrebleu.metrics.bleu import BLEU
 
 from benchmarks.results import Record
 from rnnjax.tasks.pairs import PairCorpus
-from rnnjax.train.pairs import edits
 
 
 def measure(corpus: PairCorpus, written: Sequence[str], targets: Sequence[tuple[str, ...]]) -> Record:
@@ -34,3 +33,13 @@ def _error(corpus: PairCorpus, written: Sequence[str], targets: Sequence[tuple[s
     for text, own in zip(written, targets, strict=True):
         found.append(min((edits(symbols(text), symbols(target)), len(symbols(target))) for target in own))
     return sum(number for number, _ in found) / sum(length for _, length in found)
+
+
+def edits(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """The Levenshtein distance."""
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a):
+        before, row[0] = row[0], i + 1
+        for j, right in enumerate(b):
+            before, row[j + 1] = row[j + 1], min(row[j] + 1, row[j + 1] + 1, before + (left != right))
+    return row[-1]

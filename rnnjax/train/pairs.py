@@ -202,13 +202,3 @@ def tokens_of(written: Written) -> list[Int[np.ndarray, "length"]]:
         row[:length]
         for row, length in zip(np.asarray(written.tokens[:, 0]), np.asarray(written.lengths[:, 0]), strict=True)
     ]
-
-
-def edits(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """The Levenshtein distance."""
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a):
-        before, row[0] = row[0], i + 1
-        for j, right in enumerate(b):
-            before, row[j + 1] = row[j + 1], min(row[j] + 1, row[j + 1] + 1, before + (left != right))
-    return row[-1]

@@ -12,7 +12,7 @@ from benchmarks.caption import config as caption
 from benchmarks.results import read_records
 from benchmarks.translate import config as translate
 from benchmarks.writing.records import summary_rows, table_rows
-from benchmarks.writing.scores import measure
+from benchmarks.writing.scores import edits, measure
 from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus
 from rnnjax.tasks.pictures import CAPTIONS
 
@@ -213,3 +213,9 @@ def test_report_of_a_model_that_diverged(tmp_path, data):
     assert main(["translate", "train", *arguments, *out, "--optimizer", "sgd", "--learning-rate", "1e38"]) == 0
     page = next(Path(tmp_path).glob("translate/*/report.html")).read_text()
     assert re.search("addition: diverged", page)
+
+
+def test_edits():
+    assert edits("kitten", "sitting") == 3
+    assert edits("", "abc") == edits("abc", "") == 3
+    assert edits("same", "same") == 0

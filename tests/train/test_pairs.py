@@ -94,9 +94,3 @@ def test_writing_does_not_depend_on_the_batch(parts):
     for got, want in zip(one, other, strict=True):
         np.testing.assert_array_equal(got, want)
         assert END not in got
-
-
-def test_edits():
-    assert pairs.edits("kitten", "sitting") == 3
-    assert pairs.edits("", "abc") == pairs.edits("abc", "") == 3
-    assert pairs.edits("same", "same") == 0
