@@ -151,7 +151,8 @@ def test_iterated_forecast_reads_its_own():
         forecast(make("deep", outputs=1), jnp.asarray(XS), 5)
 
 
-@pytest.mark.parametrize("name", slow_unless(("units",), NAMES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_overfits_one_batch(name):
     """Four waves, to a tenth of the error of the naive forecast; batch normalisation as in training."""
     model = make_forecaster(name, 1, 2, hidden_size=12, layers=1, every_step=name != "units", rngs=nnx.Rngs(0))
