@@ -20,7 +20,7 @@ CELLS = {
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", slow_unless(("lru",), CELLS))
+@pytest.mark.parametrize("name", slow_unless(("gru-reset-before",), CELLS))
 def test_remat_changes_nothing(name):
     """Results and gradients, with dropout, gaps and borders, in segments that fit and that do not."""
     cell, random, reverse = CELLS[name], np.random.RandomState(0), name in ("lru", "stack")

@@ -71,7 +71,7 @@ def test_one_signature(name, case):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", slow_unless(("tbptt",), DETERMINISTIC))
+@pytest.mark.parametrize("name", slow_unless(("bptt",), DETERMINISTIC))
 def test_batch_spread_over_devices(name):
     """Inside jax.shard_map each of two devices learns from its part; together that is the whole."""
     case = Case(network(rnnjax.LSTM(3)), batch=4)
