@@ -18,7 +18,7 @@ NOTE = (
     "naming the most frequent class of training."
 )
 HOW_TO_READ = (
-    "The test split was looked at once, at the end: the validation split chose the epoch, and the recipe.",
+    "The validation split chose the epoch; the test split is looked at once, at the end of a run.",
     "The interval says how far chance in the choice of test examples may move the accuracy, the range over seeds how "
     "far chance in training does.",
     "A row of the confusion matrix has the test examples of a class: what is off the diagonal was taken for another.",
