@@ -21,7 +21,7 @@ def draw(records: Sequence[Record], config: Config, folder: Path) -> Path:
 
 def perplexity_against_epoch(records: Sequence[Record], config: Config) -> Figure:
     """Train and validation of every cell, with the published value as a line."""
-    figure = Figure(figsize=(7, 4.4))
+    figure = Figure(figsize=(7, 5.4))
     axes = figure.subplots()
     for index, cell in enumerate(config.cell):
         epochs = pick(records, cell=cell, kind="epoch")
@@ -40,9 +40,10 @@ def perplexity_against_epoch(records: Sequence[Record], config: Config) -> Figur
         axes.axhline(value, color="black", linewidth=1, label=f"published, test: {value:.4g}\n({source})")
     axes.set(title=f"{config.model} on {config.data}", xlabel="epoch", ylabel=f"perplexity a {config.token}")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high < 30 * low else (1, 3)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
