@@ -36,10 +36,9 @@ def test_run_and_resume(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_devices_change_no_result(seeds):
-    """Two devices share out the seeds, or of a single seed the batch."""
-    config = Config(lags=(10,), k2=(2, 10), seeds=seeds, hidden_size=3, batch_size=2)
+def test_devices_change_no_result():
+    """Two devices share out the batch of a single seed."""
+    config = Config(lags=(10,), k2=(2, 10), seeds=1, hidden_size=3, batch_size=2)
     one, two = (Experiment(dataclasses.replace(config, devices=number), "gru", 10).measure() for number in (1, 2))
     chex.assert_trees_all_close(two, one, rtol=1e-4, atol=1e-6)
 
