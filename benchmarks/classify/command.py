@@ -13,7 +13,6 @@ from benchmarks.classify.figures import draw_all
 from benchmarks.classify.flow import measure
 from benchmarks.classify.records import make_flow_records, make_records, tested
 from benchmarks.classify.report import print_table, write_report
-from benchmarks.devices import use_devices
 from benchmarks.options import Int, check_least
 from benchmarks.results import Record, Results, pick
 from benchmarks.run import open_results, saved_settings
@@ -63,7 +62,7 @@ def command(
     console = Console()
     config.check()
     check_least("--keep", keep, 1)
-    use_devices(config.devices, seeds=1)
+    config.use_devices()
     data = load(config, data_dir)
     make_trainable(config, next(iter(config.runs)), data)  # what is wrong with it is said before anything is written
     here = environment.describe()

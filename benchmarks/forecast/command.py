@@ -8,7 +8,6 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
-from benchmarks.devices import use_devices
 from benchmarks.forecast import front
 from benchmarks.forecast.config import Config, recipe
 from benchmarks.forecast.experiment import baseline, load, make_trainable
@@ -64,7 +63,7 @@ def train(
     console = Console()
     config.check()
     check_least("--keep", keep, 1)
-    use_devices(config.devices, seeds=1)
+    config.use_devices()
     data = load(config, data_dir)
     trainables = {name: make_trainable(config, *network, data) for name, network in config.networks.items()}
     here = environment.describe()

@@ -14,7 +14,6 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
-from benchmarks.devices import use_devices
 from benchmarks.errors import BenchmarkError, UsageError
 from benchmarks.language import compare as comparison
 from benchmarks.language.config import Config, recipe
@@ -96,7 +95,7 @@ def train(
     config.check()
     check_least("--keep", keep, 1)
     settings = dataclasses.asdict(config)
-    use_devices(config.devices, seeds=1)
+    config.use_devices()
     texts = load(config, data_dir)
     for cell in config.cell:
         make_trainable(config, cell, texts)  # what is wrong with it is said before anything is written

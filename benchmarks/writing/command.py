@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks import environment
-from benchmarks.devices import use_devices
 from benchmarks.errors import UsageError
 from benchmarks.figures import in_style, save
 from benchmarks.options import check_least
@@ -77,7 +76,7 @@ def train(
     """
     console = Console()
     check_least("--keep", keep, 1)
-    use_devices(config.devices, seeds=1)
+    config.use_devices()
     data = load()
     # What is wrong with one of them is said before anything is written.
     trainables = {cell: make_trainable(config, cell, data) for cell in config.cell}

@@ -91,6 +91,20 @@ def test_a_seed_is_the_same_model_in_every_run(folder, data_dir, tmp_path):
 
 
 @pytest.mark.slow
+def test_devices_change_no_result(data_dir, tmp_path):
+    """Two devices share out the batches: the same losses, but for rounding."""
+
+    def losses(devices):
+        out = tmp_path / str(devices)
+        options = ["--seeds", "1", "--dropout", "0", "--devices", str(devices), "--data-dir", str(data_dir)]
+        assert main(["classify", *SMALL, *options, "--out", str(out)]) == 0
+        (folder,) = (out / "classify").iterdir()
+        return [(record["loss"], record["valid_loss"]) for record in read(folder) if record["kind"] == "epoch"]
+
+    np.testing.assert_allclose(losses(2), losses(1), rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_resuming_what_is_done_changes_nothing(folder, data_dir):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
     assert main(["classify", "--resume", str(folder), "--data-dir", str(data_dir), "--flow"]) == 0

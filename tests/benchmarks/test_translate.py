@@ -87,6 +87,19 @@ def test_flow_can_be_measured_later_and_resuming_what_is_done_changes_nothing(fo
 
 
 @pytest.mark.slow
+def test_devices_change_no_result(folder, data, tmp_path):
+    """Two devices share out the batches: the same losses as those of the one device before, but for rounding."""
+    arguments = ["--data", "addition", "--data-dir", str(data), *SMALL, "--batch-size", "20", "--devices", "2"]
+    assert main(["translate", "train", *arguments, "--out", str(tmp_path)]) == 0
+    (spread,) = (tmp_path / "translate").iterdir()
+    losses = [
+        [(record["loss"], record["valid_loss"]) for record in read_records(each / "records.jsonl")[:-1]]
+        for each in (spread, folder)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_captions(tmp_path):
     arguments = [
         "--examples",
