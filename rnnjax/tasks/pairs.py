@@ -24,7 +24,8 @@ DATES = Source("dl2/date.txt", DL2 + "date.txt", "62e66a301ce8537868e725512d2a45
 _MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
 MULTI30K = tuple(
     tuple(
-        Source(f"multi30k/{split}.{language}", f"{_MULTI30K}{split}.{language}.gz", digest) for language, digest in own
+        Source(f"multi30k/{split}.{language}.gz", f"{_MULTI30K}{split}.{language}.gz", digest)
+        for language, digest in own
     )
     for split, own in {
         "train": (

@@ -145,7 +145,7 @@ BAD_INPUT = {
     "translate train --keep 0": "--keep must be at least 1, got 0",
     "translate train --data addition --data-dir {folder}": "--data addition: {folder}/dl2/addition.txt is not what it",
     "translate train --data dates --data-dir {folder}": "6 pairs are too few for a batch of 128",
-    "translate train --data multi30k --data-dir {folder}": "--data multi30k: cannot fetch multi30k/train.en from http",
+    "translate train --data multi30k --data-dir {folder}": "--data multi30k: cannot fetch multi30k/train.en.gz from h",
     "translate train --resume {folder}": "--resume: {folder} is not a results folder",
     "translate evaluate {folder}": "{folder} is not a results folder",
     "translate write {folder} text": "{folder} is not a results folder",

@@ -1,12 +1,13 @@
 """Pairs of texts and pictures with captions: counts that are published, disjoint splits, clear errors."""
 
+import gzip
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rnnjax.tasks.pairs import PAIRS, SENTENCES, dl2, shuffled_parts
+from rnnjax.tasks.pairs import MULTI30K, PAIRS, SENTENCES, dl2, shuffled_parts
 from rnnjax.tasks.pictures import CAPTIONS, COLOURS, plain
 from rnnjax.tasks.text import DataError, Source
 
@@ -61,6 +62,21 @@ def test_real_pairs():
     assert corpus.train.targets[0] == ("Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche.",)
     for name in ("addition", "dates"):
         assert sum(len(part.sources) for part in PAIRS[name](Path(DATA))[:3]) == 50_000
+
+
+def test_fetched_multi30k_is_unzipped(tmp_path, monkeypatch):
+    """What is fetched keeps the suffix by which it is known to be gzipped."""
+    pooch = pytest.importorskip("pooch")
+
+    def retrieve(address, checksum, fname, path):
+        (tmp_path / fname).write_bytes(gzip.compress(b"Two men.\n"))
+        return str(tmp_path / fname)
+
+    monkeypatch.delenv("RNNJAX_DATA", raising=False)
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    corpus = PAIRS["multi30k"](None)
+    assert corpus.test == (["Two men."], [("Two men.",)])
+    assert all(source.name.endswith(".gz") == source.address.endswith(".gz") for pair in MULTI30K for source in pair)
 
 
 def test_sentences_are_the_same_again():
