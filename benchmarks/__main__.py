@@ -9,7 +9,7 @@ from rich.console import Console
 
 import rnnjax
 from benchmarks import BENCHMARKS
-from benchmarks.errors import BenchmarkError, Interrupted, UsageError
+from benchmarks.errors import BenchmarkError, HelpNeeded, Interrupted, UsageError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
             app.config = cyclopts.config.Dict(defaults)
             command, bound, _ = app.parse_args(arguments)
         command(*bound.args, **bound.kwargs)
+    except HelpNeeded:
+        app.help_print(arguments)
     except (cyclopts.CycloptsError, UsageError) as error:
         return fail(error, 2)
     except BenchmarkError as error:

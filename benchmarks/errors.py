@@ -13,6 +13,10 @@ class Interrupted(Exception):
     """The user stopped a benchmark: the message says how to resume, and the command line exits with code 130."""
 
 
+class HelpNeeded(Exception):
+    """A command was given nothing to do: the command line prints its help."""
+
+
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "can't allocate memory")
 """What JAX, and PyTorch on a GPU and on a CPU, say."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
 
 from benchmarks.errors import UsageError
 
@@ -14,6 +14,16 @@ def _whole(type_: Any, tokens: tuple[Token, ...]) -> int:
         return int(tokens[0].value)
     except ValueError:
         raise ValueError(f'unable to convert "{tokens[0].value}" into int') from None
+
+
+SHOWN = Parameter(show_default=True)
+"""For a setting that no recipe decides: what chooses the recipe."""
+
+
+def recipe_of(what: str) -> Parameter:
+    """For the settings of a model and its data: what they are by default is said once, and not option by option."""
+    help = f"Where an option is not given, the recipe of {what} says."
+    return Parameter(group=Group("Model and data", help, sort_key=0), show_default=False)
 
 
 Int = Annotated[int, Parameter(converter=_whole)]

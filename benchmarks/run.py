@@ -20,9 +20,18 @@ def saved_settings(folder: Path, config: type) -> dict[str, Any]:
 
 @contextmanager
 def open_results(
-    console: Console, benchmark: str, config: Any, environment: Record, out: Path, resume: Path | None
+    console: Console,
+    benchmark: str,
+    config: Any,
+    environment: Record,
+    out: Path,
+    resume: Path | None,
+    command: str | None = None,
 ) -> Iterator[Results]:
-    """The results folder, a new one or the one to resume; Ctrl-C inside says how to go on."""
+    """The results folder, a new one or the one to resume; Ctrl-C inside says how to go on.
+
+    `command` is what the benchmark is called on the command line, if not by its name.
+    """
     settings = dataclasses.asdict(config)
     results = Results.resume(resume, settings) if resume else Results.create(out, benchmark, settings, environment)
     console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
@@ -31,7 +40,7 @@ def open_results(
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted; all finished records are in {results.folder}. "
-            f"Go on with: python -m benchmarks {benchmark} --resume {results.folder}"
+            f"Go on with: python -m benchmarks {command or benchmark} --resume {results.folder}"
         ) from None
 
 

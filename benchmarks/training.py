@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from benchmarks.devices import largest_divisor, use_devices
-from benchmarks.errors import BenchmarkError, Interrupted, UsageError
+from benchmarks.errors import BenchmarkError, Interrupted, UsageError, one_line
 from benchmarks.options import Int, check_devices, check_known, check_least
 from benchmarks.results import Record, Results, pick
 from rnnjax.train import (
@@ -39,7 +39,7 @@ from rnnjax.train import (
     start,
 )
 
-RECIPE = "Where an option is not given, the recipe of the model says."
+RECIPE = "Where an option is not given, the same recipe says."
 IN_GROUP = Parameter(group=Group("Training", RECIPE, sort_key=1), show_default=False)
 
 
@@ -60,7 +60,7 @@ class Training:
     decay: Annotated[float, IN_GROUP] = 1.0
     """Factor of the learning rate an epoch, after --decay-after."""
     decay_after: Annotated[Int, IN_GROUP] = 0
-    """Epochs before the learning rate decays."""
+    """Epochs at the full learning rate, which the first always has."""
     plateau: Annotated[float, IN_GROUP] = 1.0
     """Factor of the learning rate after an epoch without a better validation loss."""
     max_norm: Annotated[float, IN_GROUP] = math.inf
@@ -100,7 +100,7 @@ class Training:
         """The learning rate of a step, with so many steps an epoch; a plateau multiplies it."""
 
         def rate(step: Any) -> Any:
-            return self.learning_rate * self.decay ** jnp.maximum(step // steps + 1 - self.decay_after, 0)
+            return self.learning_rate * self.decay ** jnp.maximum(step // steps + 1 - max(self.decay_after, 1), 0)
 
         return rate
 
@@ -167,6 +167,22 @@ class Trainable:
     """What a checkpoint has to be of, beside the settings: the digest of the data."""
     members: int | None = None
     """Models that are trained side by side (`rnnjax.train.ensemble`): the leading axis of params and carry."""
+
+
+def checked(name: str, make: Callable[[], Trainable]) -> Trainable:
+    """What `make` gives, once its loss has been traced: what is wrong with a model is said before anything is written.
+
+    Args:
+        name: what the model is called in the error, such as "--cell gru".
+        make: the model, and what it is trained on.
+    """
+    try:
+        trainable = make()
+        item = jax.tree.map(lambda leaf: leaf[0], trainable.plan(0).items)
+        jax.eval_shape(trainable.loss, trainable.params, trainable.carry, trainable.data, item, jax.random.key(0))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: {one_line(error)}") from None
+    return trainable
 
 
 def checkpoints(config: Training, folder: Path, kind: str, keep: int = 1, **identity: str) -> Checkpoints:

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from benchmarks.caption.config import Config, recipe
 from benchmarks.errors import UsageError
-from benchmarks.options import Int
+from benchmarks.options import Int, recipe_of
 from benchmarks.results import Record, pick
 from benchmarks.run import saved_settings
 from benchmarks.writing import command as writing
@@ -34,7 +34,7 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 @command.command
 def train(
     *,
-    config: Annotated[Config, Parameter(name="*")] = Config(),
+    config: Annotated[Config, recipe_of("the picture set"), Parameter(name="*")] = Config(),
     out: Path = Path("results"),
     data_dir: Path | None = None,
     keep: Int = 3,

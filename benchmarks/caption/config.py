@@ -2,9 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from benchmarks.options import check_known
+from benchmarks.options import SHOWN, check_known
 from benchmarks.writing.config import WritingConfig
 from rnnjax.models import EncoderDecoder, captioner
 from rnnjax.tasks.pictures import CAPTIONS
@@ -14,7 +14,7 @@ from rnnjax.tasks.pictures import CAPTIONS
 class Config(WritingConfig):
     """Settings of a run; those that are not given are of the recipe of the data."""
 
-    data: str = "shapes"
+    data: Annotated[str, SHOWN] = "shapes"
     """Pictures: shapes (drawn by the command itself), flickr8k (as features that another network has made of them),
     flickr8k-thumbnails (themselves, read by a network that is trained with the decoder)."""
     picture_to: Literal["carry", "steps", "both"] = "both"

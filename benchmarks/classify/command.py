@@ -1,5 +1,6 @@
 """The command line of the classification benchmark."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,10 @@ from benchmarks.classify.figures import draw_all
 from benchmarks.classify.flow import measure
 from benchmarks.classify.records import make_flow_records, make_records, tested
 from benchmarks.classify.report import print_table, write_report
-from benchmarks.options import Int, check_least
+from benchmarks.options import Int, check_least, recipe_of
 from benchmarks.results import Record, Results, pick
 from benchmarks.run import open_results, saved_settings
-from benchmarks.training import resumable, train_and_record
+from benchmarks.training import checked, resumable, train_and_record
 from rnnjax.tasks.labelled import Labelled
 
 
@@ -27,7 +28,7 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 
 def command(
     *,
-    config: Annotated[Config, Parameter(name="*")] = Config(),
+    config: Annotated[Config, recipe_of("the data set"), Parameter(name="*")] = Config(),
     out: Path = Path("results"),
     data_dir: Path | None = None,
     flow: bool = False,
@@ -64,7 +65,9 @@ def command(
     check_least("--keep", keep, 1)
     config.use_devices()
     data = load(config, data_dir)
-    make_trainable(config, next(iter(config.runs)), data)  # what is wrong with it is said before anything is written
+    for run, (cell, seed) in config.runs.items():
+        if seed == config.seed:  # of each cell one
+            checked(f"--cell {cell}", partial(make_trainable, config, run, data))
     here = environment.describe()
     with open_results(console, "classify", config, here, out, resume) as results, resumable(results, "classify"):
         for run in config.runs:

@@ -2,12 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from flax import nnx
 
 from benchmarks.errors import UsageError
-from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.options import SHOWN, Int, check_known, check_least, check_several
 from benchmarks.training import Training
 from rnnjax import CELLS
 from rnnjax.models import POOLINGS, Classifier
@@ -18,7 +18,7 @@ from rnnjax.tasks.labelled import LABELLED, Labelled
 class Config(Training):
     """Settings of a run; those that are not given are of the data set's recipe."""
 
-    data: str = "japanese-vowels"
+    data: Annotated[str, SHOWN] = "japanese-vowels"
     """Data set: japanese-vowels, names (surnames), sst2, rt-polarity, digits (by row), digits-pixels (by pixel)."""
     cell: tuple[str, ...] = ("gru",)
     """Cells to train, by their names in rnnjax.CELLS."""

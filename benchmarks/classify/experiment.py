@@ -55,8 +55,8 @@ def batch_loss(model: Classifier, batch: Examples, key: Array) -> tuple[Array, i
 def make_trainable(config: Config, run: str, data: Labelled) -> Trainable:
     """A model, and the data that it is trained on."""
     cell, seed = config.runs[run]
+    params, state, build = split(config.make_model(cell, seed, data))
     try:
-        params, state, build = split(config.make_model(cell, seed, data))
         plan = shuffled(len(data.train.labels), config.batch_size, seed)
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -1,5 +1,6 @@
 """The command line of the forecasting benchmark."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +11,17 @@ from rich.console import Console
 from benchmarks import environment
 from benchmarks.forecast import front
 from benchmarks.forecast.config import Config, recipe
-from benchmarks.forecast.experiment import baseline, load, make_trainable
+from benchmarks.forecast.experiment import baseline, load, make_trainable, measure_flow
 from benchmarks.forecast.figures import draw_all
-from benchmarks.forecast.records import make_records
+from benchmarks.forecast.records import make_record, make_records
 from benchmarks.forecast.report import print_table, write_report
-from benchmarks.options import Int, check_least
-from benchmarks.results import pick
+from benchmarks.options import Int, check_least, recipe_of
+from benchmarks.results import Record, Results, pick
 from benchmarks.run import open_results, saved_settings
-from benchmarks.training import resumable, train_and_record
+from benchmarks.training import checked, resumable, train_and_record
+from rnnjax.tasks.forecasting import ForecastingData
 
-command = cyclopts.App(help="Forecast series: networks beside simple forecasts.")
+command = cyclopts.App()
 command.command(front.command, name="front")
 
 
@@ -31,9 +33,10 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 @command.default
 def train(
     *,
-    config: Annotated[Config, Parameter(name="*")] = Config(),
+    config: Annotated[Config, recipe_of("the series"), Parameter(name="*")] = Config(),
     out: Path = Path("results"),
     data_dir: Path | None = None,
+    flow: bool = False,
     keep: Int = 3,
     tensorboard: bool = False,
     resume: Path | None = None,
@@ -53,6 +56,8 @@ def train(
         Folder that the results folder is made in.
     data_dir
         Folder of the series; what is not in it is fetched. By default the one that RNNJAX_DATA names.
+    flow
+        Measure the gradient's norm at every step of the trained networks too; with --resume, of those trained before.
     keep
         Checkpoints to keep of each network, beside the best one.
     tensorboard
@@ -65,7 +70,10 @@ def train(
     check_least("--keep", keep, 1)
     config.use_devices()
     data = load(config, data_dir)
-    trainables = {name: make_trainable(config, *network, data) for name, network in config.networks.items()}
+    trainables = {
+        name: checked(network[0], partial(make_trainable, config, *network, data))
+        for name, network in config.networks.items()
+    }
     here = environment.describe()
     with open_results(console, "forecast", config, here, out, resume) as results, resumable(results, "forecast"):
         for name in config.baselines:
@@ -85,8 +93,20 @@ def train(
             unit="example",
             nats=False,
         )
+        if flow:
+            with console.status("Measuring the gradient's norms"):
+                record_flow(config, data, results, here)
         records = results.read()
         with console.status("Drawing figures"):
             report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
     print_table(console, records, config)
     console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+
+def record_flow(config: Config, data: ForecastingData, results: Results, here: Record) -> None:
+    """Adds the gradient norms of every trained network that has none yet."""
+    for name in config.networks:
+        (result,) = pick(results.read(), name=name, kind="result")
+        if result["epoch"] is not None and not pick(results.read(), name=name, kind="flow"):
+            norms = measure_flow(config, name, data, results.folder)
+            results.append([make_record(config, name, "flow", norms, here)])

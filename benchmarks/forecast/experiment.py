@@ -16,8 +16,8 @@ from benchmarks.errors import UsageError
 from benchmarks.forecast.config import Config, Head
 from benchmarks.forecast.flow import gradient_curves
 from benchmarks.results import Record, digits
-from benchmarks.training import Trainable
-from rnnjax.models import Forecaster, LeastSquares, forecast, naive, split
+from benchmarks.training import Trainable, checkpoints
+from rnnjax.models import Forecaster, LeastSquares, Parts, forecast, naive, split
 from rnnjax.tasks.forecasting import SERIES, ForecastingData, Split, cut, waves
 from rnnjax.tasks.text import DataError
 from rnnjax.train import (
@@ -53,6 +53,24 @@ def load(config: Config, data_dir: Path | None) -> ForecastingData:
     return data
 
 
+def seeds_of(config: Config) -> range:
+    return range(config.seed, config.seed + config.seeds)
+
+
+def make_members(config: Config, name: str, head: Head, data: ForecastingData) -> Parts[Forecaster]:
+    """A network with all of its seeds side by side."""
+    models = [config.make_model(name, head, data, seed) for seed in seeds_of(config)]
+    models[0].places(data.window)
+    return members([split(model) for model in models])
+
+
+def measure_flow(config: Config, name: str, data: ForecastingData, folder: Path) -> Record:
+    """The gradient norms of a trained network, by the name of its folder, at its best epoch."""
+    parts = make_members(config, *config.networks[name], data)
+    found, _ = checkpoints(config, folder / name, "best").restore((parts.params, parts.state))
+    return gradient_curves(parts.build, found, data.test.stretches[:EVALUATED], data.window)
+
+
 def make_trainable(config: Config, name: str, head: Head, data: ForecastingData) -> Trainable:
     """A network with its seeds side by side, and the series that they learn."""
     if head == "iterated" and data.outputs < data.variables:
@@ -60,15 +78,9 @@ def make_trainable(config: Config, name: str, head: Head, data: ForecastingData)
             f"--heads iterated reads its own forecasts, but of the {data.variables} variables of {config.series} "
             f"{data.outputs} is forecast"
         )
-    seeds = range(config.seed, config.seed + config.seeds)
     stretches = jnp.asarray(data.train.stretches)
-    try:
-        models = [config.make_model(name, head, data, seed) for seed in seeds]
-        models[0].places(data.window)
-        plans = [shuffled(len(stretches), config.batch_size, seed) for seed in seeds]
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-    parts = members([split(model) for model in models])
+    plans = [shuffled(len(stretches), config.batch_size, seed) for seed in seeds_of(config)]
+    parts = make_members(config, name, head, data)
 
     def loss(model: Forecaster, batch: Array, key: Array) -> tuple[Array, int]:
         return model.errors(batch, data.window).mean(), len(batch)
@@ -83,8 +95,6 @@ def make_trainable(config: Config, name: str, head: Head, data: ForecastingData)
         record = score(data, valid, forecasts)
         if head == "sequence":
             record["valid_all_steps_mse"] = digits(all_steps.mean(1))
-        if config.flow:
-            record["flow"] = gradient_curves(parts.build, found, data.test.stretches[:EVALUATED], data.window)
         return record
 
     return Trainable(
@@ -143,7 +153,7 @@ def score(
 ) -> Record:
     """Errors of every member on scaled values, and those of the ensemble with its prediction bands.
 
-    Forecasts are made at every step of the validation and test splits, from what had been seen until then (walk
+    Forecasts are made at every step of the validation and test splits, from the window of steps before it (walk
     forward), without training anew.
     """
     truth = data.targets(data.test)

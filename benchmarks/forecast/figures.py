@@ -97,20 +97,20 @@ def learning_curves(records: Sequence[Record], config: Config) -> Figure | None:
 
 def gradient_flow(records: Sequence[Record], config: Config) -> Figure | None:
     """||dL/dh_t|| against the lag in steps of the input, medians over seeds with their 95 % bands."""
-    measured = [record for record in pick(records, kind="result") if "flow" in record]
+    measured = pick(records, kind="flow")
     if not measured:
         return None
     figure = Figure(figsize=(8, 4.4))
     axes = figure.subplots()
     for index, record in enumerate(measured):
-        lags = np.array(record["flow"]["lags"])
-        curves = np.array(record["flow"]["log_norms"], float)
+        lags = np.array(record["lags"])
+        curves = np.array(record["log_norms"], float)
         curves = curves[~np.isnan(curves).any(1)]  # exactly zero, where a network does not look, is no failure
         if not len(curves):
             continue
         low, middle, high = median_band(curves)
         life = float(flow.half_life(flow.decay_rate(jnp.asarray(lags), jnp.asarray(middle))))
-        of = "" if record["flow"]["of"] == "the carries" else f", of {record['flow']['of']}"
+        of = "" if record["of"] == "the carries" else f", of {record['flow']['of']}"
         text = f"{label(record)}{of}: half-life {life:.1f}"
         axes.plot(-lags, np.exp(middle), LINES[index // len(COLOURS) % 4], color=colour(index), label=text)
         axes.fill_between(-lags, np.exp(low), np.exp(high), color=colour(index), alpha=0.15, linewidth=0)

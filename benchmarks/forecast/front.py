@@ -25,7 +25,7 @@ from benchmarks.forecast.figures import LINES
 from benchmarks.forecast.flow import lags, log_norms
 from benchmarks.options import Int, check_known, check_least, check_several
 from benchmarks.results import Record, digits, pick
-from benchmarks.run import open_results, progress_bar
+from benchmarks.run import open_results, progress_bar, saved_settings
 from rnnjax import CELLS, flow
 from rnnjax.models import Convolution, Forecaster, Recurrent, split
 from rnnjax.tasks.forecasting import generate_waves
@@ -71,13 +71,16 @@ class FrontConfig:
         return Forecaster([layer], HORIZON, 1, size=layer.cell.output_size, front=front, rngs=rngs)
 
 
-def defaults(**others: Any) -> dict[str, Any]:
-    """Nothing stands for options that were not given but their defaults."""
-    return {}
+def defaults(resume: Path | None = None, **others: Any) -> dict[str, Any]:
+    """What options that were not given stand for: the settings of the resumed run."""
+    return {} if resume is None else saved_settings(resume, FrontConfig)
 
 
 def command(
-    *, config: Annotated[FrontConfig, Parameter(name="*")] = FrontConfig(), out: Path = Path("results")
+    *,
+    config: Annotated[FrontConfig, Parameter(name="*")] = FrontConfig(),
+    out: Path = Path("results"),
+    resume: Path | None = None,
 ) -> None:
     """Measure how a convolution in front of a recurrent network moves the half-life of the gradient, before training.
 
@@ -89,17 +92,23 @@ def command(
         Settings.
     out
         Folder that the results folder is made in.
+    resume
+        Results folder of an interrupted run to go on with; its settings are taken over.
     """
     console = Console()
     config.check()
     here = environment.describe()
     waves = generate_waves(np.random.RandomState(42), config.batch_size, config.window + HORIZON)
     pairs = [(cell, stride) for cell in config.cells for stride in config.strides]
-    with open_results(console, "forecast-front", config, here, out, None) as results, progress_bar(console) as progress:
+    with (
+        open_results(console, "forecast-front", config, here, out, resume, "forecast front") as results,
+        progress_bar(console) as progress,
+    ):
         bar = progress.add_task("", total=len(pairs))
         for cell, stride in pairs:
             progress.update(bar, description=f"{cell}, stride {stride}")
-            results.append(measure(config, cell, stride, waves, here))
+            if not pick(results.read(), cell=cell, stride=stride):
+                results.append(measure(config, cell, stride, waves, here))
             progress.advance(bar)
     records = results.read()
     with in_style():

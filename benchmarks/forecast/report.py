@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.forecast.config import BOOK, Config, published
+from benchmarks.forecast.config import OF_THE_BOOK, Config, published
 from benchmarks.forecast.experiment import COVERAGE
 from benchmarks.forecast.records import finite, mean
 from benchmarks.report import Page, PageTable, write_page
@@ -28,7 +28,7 @@ CAPTIONS = {
 }
 HOW_TO_READ = (
     "Naive repeats the last value, seasonal-naive the last season; linear is least squares on all the steps read.",
-    "Forecasts are made at every step of the test split from all that had been seen by then (walk forward); the "
+    "Forecasts are made at every step of the test split from the window of steps before it (walk forward); the "
     "networks are not trained anew. Mean and variance for the scaling are those of the training split alone.",
     "A band is that of an ensemble: the spread of its members, and their error in validation by the step ahead.",
 )
@@ -77,18 +77,22 @@ def print_table(console: Console, records: Sequence[Record], config: Config) -> 
     for row in rows:
         table.add_row(*(row[place] for place in kept))
     console.print(table)
-    console.print(NOTE, highlight=False)
+    console.print(note(config), highlight=False)
+
+
+def note(config: Config) -> str:
+    """What stands under the table."""
+    return f"{NOTE} {OF_THE_BOOK}" if config.series == "waves" else NOTE
 
 
 def write_report(folder: Path, records: Sequence[Record], config: Config, figures: Mapping[str, Path]) -> Path:
     """report.html, one file that needs no other."""
-    book = f" Book: {BOOK}, after the last epoch." if config.series == "waves" else ""
     page = Page(
         title=f"Forecasts of {config.series}",
         summary=f"{config.horizon} steps from the {config.window} before them, {config.seeds} seeds a network.",
         how_to_read=HOW_TO_READ,
         figures=[(svg, CAPTIONS[name]) for name, svg in figures.items()],
-        tables=[PageTable("Errors", table_rows(records), NOTE + book, text_columns=(0, 1, 2, 3))],
+        tables=[PageTable("Errors", table_rows(records), note(config), text_columns=(0, 1, 2, 3))],
     )
     return write_page(folder, page)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,49 +22,29 @@ from benchmarks.language.experiment import Trained, load, load_best, make_traina
 from benchmarks.language.figures import draw
 from benchmarks.language.records import make_records
 from benchmarks.language.report import print_table, write_report
-from benchmarks.options import Int, check_least
+from benchmarks.options import Int, check_least, recipe_of
 from benchmarks.results import Results
 from benchmarks.run import saved_settings
-from benchmarks.training import from_saved, resumable, train_and_record
+from benchmarks.training import checked, from_saved, resumable, train_and_record
 from rnnjax.models import Sampler, stream
 from rnnjax.tasks.text import END_OF_LINE, DataError, Vocabulary
 from rnnjax.train import CheckpointError, bits, language, perplexity
 
-command = cyclopts.App(help="Language models of recurrent cells: train, evaluate, sample.")
+command = cyclopts.App()
+command.default(comparison.command)
 
 
 def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the model."""
     if resume is not None:
         return saved_settings(resume, Config)
-    return {} if "folder" in others or "compare" in others else recipe(config)
-
-
-@command.default
-def compare_libraries(*, compare: Literal["torch"], rounds: Int = 5, out: Path = Path("results")) -> None:
-    """Time training beside another library: tokens a second of the same model, batch and length.
-
-    Embedding, LSTM layers and a linear layer tied to the embedding, at the sizes of Rnnlm and BetterRnnlm and with
-    their dropout, clipping and SGD, after both libraries have shown that they find the same loss and gradients. Prints
-    a table and writes records.jsonl, config.json and environment.json to OUT/language-torch/TIME/.
-
-    Parameters
-    ----------
-    compare
-        The library.
-    rounds
-        Samples of each library, taken in turn.
-    out
-        Folder that the results folder is made in.
-    """
-    check_least("--rounds", rounds, 1)
-    comparison.run(Console(), rounds, out)
+    return {} if "folder" in others else recipe(config)
 
 
 @command.command
 def train(
     *,
-    config: Annotated[Config, Parameter(name="*")] = Config(),
+    config: Annotated[Config, recipe_of("the model"), Parameter(name="*")] = Config(),
     out: Path = Path("results"),
     data_dir: Path | None = None,
     keep: Int = 3,
@@ -98,7 +79,7 @@ def train(
     config.use_devices()
     texts = load(config, data_dir)
     for cell in config.cell:
-        make_trainable(config, cell, texts)  # what is wrong with it is said before anything is written
+        checked(f"--cell {cell}", partial(make_trainable, config, cell, texts))
     here = environment.describe()
     if resume is None:
         results = Results.create(out, "language", settings, here)
@@ -184,7 +165,7 @@ def sample(
     folder
         Results folder of the training.
     prime
-        Text to go on from; by default the beginning of a line.
+        Text to go on from; by default the beginning of a line, or the first symbol of a text without lines.
     length
         Tokens to write.
     count
@@ -206,12 +187,11 @@ def sample(
     cell = config.cell[0] if cell is None else cell
     if cell not in config.cell:
         raise UsageError(f"--cell: {cell!r} was not trained there, but {', '.join(config.cell)}")
-    line_end = END_OF_LINE if config.unit == "words" else "\n"
     try:
         sampler = Sampler(temperature, top_k, top_p)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    symbols = [line_end] if prime is None else prime.split() if config.unit == "words" else list(prime)
+    symbols = beginning(config, vocabulary) if prime is None else split_prime(config, prime)
     if not symbols:
         raise UsageError("--prime: give at least one token")
     try:
@@ -245,6 +225,17 @@ def join(config: Config, symbols: list[str]) -> str:
     if config.unit == "characters":
         return "".join(symbols)
     return "".join("\n" if word == END_OF_LINE else f" {word}" for word in symbols)
+
+
+def beginning(config: Config, vocabulary: Vocabulary) -> list[str]:
+    """What a text goes on from when no prime is given: the end of a line, or the first symbol of a text without any."""
+    line_end = END_OF_LINE if config.unit == "words" else "\n"
+    return [line_end if line_end in vocabulary.symbols else vocabulary.symbols[0]]
+
+
+def split_prime(config: Config, prime: str) -> list[str]:
+    """The symbols of a prime, which has no end of a line."""
+    return prime.split() if config.unit == "words" else list(prime)
 
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:

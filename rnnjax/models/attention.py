@@ -233,7 +233,7 @@ class Attending(Around[AttendingParams, AttendingCarry]):
         return CompositeInput(xs, noise)
 
     def advance(self, params: AttendingParams, carry: AttendingCarry, z: CompositeInput) -> AttendingCarry:
-        context, _ = attend(self.attention, params.attention, params.memory, flat(carry.cell))
+        context, _ = attend(self.attention, params.attention, params.memory, flat(self.cell, carry.cell))
         context = context.astype(carry.context.dtype)
         inner = self.cell.project_with(params.cell, jnp.concatenate([z.x, context], -1), z.noise)
         return AttendingCarry(self.cell.advance(params.cell, carry.cell, inner), context)
@@ -243,14 +243,23 @@ class Attending(Around[AttendingParams, AttendingCarry]):
         return jnp.concatenate([self.cell.output(params.cell, carry.cell, inner), carry.context], -1)
 
 
-def flat(carry: Any) -> Float[Array, "batch size"]:
-    """The leaves of a carry, side by side."""
-    return jnp.concatenate(jax.tree.leaves(carry), -1)
+def flat(cell: Cell[Any, Any], carry: Any) -> Float[Array, "*batch size"]:
+    """The leaves of a cell's carry, side by side; those over space become vectors."""
+    leaves = [
+        leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], math.prod(shape))
+        for leaf, shape in zip(jax.tree.leaves(carry), carry_shapes(cell), strict=True)
+    ]
+    return jnp.concatenate(leaves, -1)
+
+
+def carry_shapes(cell: Cell[Any, Any]) -> list[tuple[int, ...]]:
+    """The shapes of the leaves of a cell's carry, without a batch."""
+    return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(cell.initial_carry))]
 
 
 def carry_size(cell: Cell[Any, Any]) -> int:
     """The size of `flat`: how many numbers a cell keeps from step to step."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(cell.initial_carry)))
+    return sum(map(math.prod, carry_shapes(cell)))
 
 
 ATTENTIONS: Registry[Any] = Registry(

@@ -243,7 +243,7 @@ class Decoder(nnx.Module):
             raise ValueError("the decoder has no attention")
         cell, params = self.network(position.memory)
         _, ys, path = trajectory(cell, params, self.inputs(position, tokens), position.carry)
-        queries = flat(path.before.cell) if self.attention.inside else ys
+        queries = flat(self.cell, path.before.cell) if self.attention.inside else ys
         return attend(self.attention, values_of(self.attending), position.memory, queries)[1]
 
     def _bridge(self, summary: Array, like: Any) -> Any:
@@ -252,7 +252,7 @@ class Decoder(nnx.Module):
         if w is None or b is None:
             return like
         leaves, structure = jax.tree.flatten(like)
-        ends = np.cumsum([leaf.shape[-1] for leaf in leaves])
+        ends = np.cumsum([leaf[0].size for leaf in leaves])
         made = jnp.split(jnp.tanh(summary @ w[...] + b[...]), ends[:-1], -1)
-        parts = [part.astype(leaf.dtype) for part, leaf in zip(made, leaves, strict=True)]
+        parts = [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(made, leaves, strict=True)]
         return jax.tree.unflatten(structure, parts)

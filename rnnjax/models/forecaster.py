@@ -241,28 +241,37 @@ class Body(NamedTuple):
 
 def deep(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs) -> Body:
     """Recurrent layers, one on the other."""
-    return Body(recurrent(cell, sizes.variables, sizes.layers * [sizes.hidden_size], rngs), sizes.hidden_size)
+    layers = recurrent(cell, sizes.variables, sizes.layers * [sizes.hidden_size], rngs)
+    return Body(layers, layers[-1].cell.output_size)
 
 
 def units(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs) -> Body:
     """The same without a readout: the last layer has as many units as a forecast has values."""
     hidden = [*(sizes.layers - 1) * [sizes.hidden_size], sizes.values]
-    return Body(recurrent(cell, sizes.variables, hidden, rngs), None)
+    layers = recurrent(cell, sizes.variables, hidden, rngs)
+    last = layers[-1].cell
+    if last.output_size != sizes.values:
+        raise ValueError(
+            f"a forecast of {sizes.values} values without a readout needs a cell with as many outputs as units, and "
+            f"{type(last).__name__} of {sizes.values} units has {last.output_size}: take deep"
+        )
+    return Body(layers, None)
 
 
 def batch_norm(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs) -> Body:
     """Recurrent layers, each with batch normalisation of its outputs over examples and steps."""
     layers: list[nnx.Module] = []
-    for layer in recurrent(cell, sizes.variables, sizes.layers * [sizes.hidden_size], rngs):
+    below = recurrent(cell, sizes.variables, sizes.layers * [sizes.hidden_size], rngs)
+    for layer in below:
         layers += [layer, nnx.BatchNorm(layer.cell.output_size, momentum=0.99, epsilon=1e-3, rngs=rngs)]
-    return Body(layers, sizes.hidden_size)
+    return Body(layers, below[-1].cell.output_size)
 
 
 def conv(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs, pool: bool = False) -> Body:
     """Recurrent layers behind a convolution over 4 steps that takes every second one, with `pool` by max-pooling."""
     front = Convolution(sizes.variables, sizes.hidden_size, kernel_size=4, stride=2, pool=pool, rngs=rngs)
     behind = sizes._replace(variables=sizes.hidden_size)
-    return Body(deep(cell, behind, rngs).layers, sizes.hidden_size, front)
+    return deep(cell, behind, rngs)._replace(front=front)
 
 
 def conv_pool(cell: Callable[..., Any], sizes: Sizes, rngs: nnx.Rngs) -> Body:

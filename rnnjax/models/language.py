@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -205,6 +205,22 @@ class LanguageModel(nnx.Module):
 # --- published models -------------------------------------------------------------------------------------------------
 
 
+class Regularisers(TypedDict, total=False):
+    """Options of every model here but AWD-LSTM, which has its own of them by default: those are all off."""
+
+    variational: bool
+    """One mask a sequence, of all dropout but that of words and weights."""
+    input_dropout: float
+    """Of what the first layer reads."""
+    between_dropout: float
+    """Between layers."""
+    word_dropout: float
+    weight_drop: float
+    """Of the recurrent weights (`WeightDrop`)."""
+    activation_penalty: float
+    slowness_penalty: float
+
+
 def char_rnn(
     vocabulary_size: int,
     *,
@@ -215,6 +231,7 @@ def char_rnn(
     dropout: float = 0.0,
     dtype: Any = jnp.float32,
     rngs: nnx.Rngs,
+    **regularisers: Unpack[Regularisers],
 ) -> LanguageModel:
     """The character model of char-rnn: one-hot characters, stacked LSTMs, weights and biases as PyTorch draws them.
 
@@ -227,8 +244,9 @@ def char_rnn(
         _make_cell(cell, hidden_size, input_init=uniform, recurrent_init=uniform, bias_init=uniform, forget_bias=1.0)
     ] * layers
     init = Uniform(1 / math.sqrt(hidden_size))
-    return LanguageModel(
-        _stack(cells, dropout),
+    settings: dict[str, Any] = {"between_dropout": dropout} | dict(regularisers)
+    return _regularised(
+        cells,
         vocabulary_size,
         embedding_size=embedding_size,
         output_dropout=dropout,
@@ -236,6 +254,7 @@ def char_rnn(
         bias_init=init,
         dtype=dtype,
         rngs=rngs,
+        **settings,
     )
 
 
@@ -247,9 +266,9 @@ def rnnlm(
     layers: int = 1,
     dropout: float = 0.0,
     tied: bool = False,
-    variational: bool = False,
     dtype: Any = jnp.float32,
     rngs: nnx.Rngs,
+    **regularisers: Unpack[Regularisers],
 ) -> LanguageModel:
     """Rnnlm: Embed-LSTM-Affine, 2,090,400 parameters for 10,000 words.
 
@@ -262,16 +281,17 @@ def rnnlm(
     cells = [
         _make_cell(cell, hidden_size, input_init=weights, recurrent_init=weights, bias_init=Zeros(), forget_bias=0.0)
     ] * layers
-    return LanguageModel(
-        _stack(cells, dropout, input_rate=dropout, variational=variational),
+    settings: dict[str, Any] = {"input_dropout": dropout, "between_dropout": dropout} | dict(regularisers)
+    return _regularised(
+        cells,
         vocabulary_size,
         embedding_size=hidden_size,
         tied=tied,
         output_dropout=dropout,
-        variational=variational,
         output_init=weights,
         dtype=dtype,
         rngs=rngs,
+        **settings,
     )
 
 
@@ -291,6 +311,7 @@ def zaremba(
     bound: float,
     dtype: Any = jnp.float32,
     rngs: nnx.Rngs,
+    **regularisers: Unpack[Regularisers],
 ) -> LanguageModel:
     """Embedding, stacked LSTMs, softmax, with dropout of all but what goes through time; all weights U[-bound, bound].
 
@@ -300,8 +321,9 @@ def zaremba(
     cells = [
         _make_cell(cell, hidden_size, input_init=uniform, recurrent_init=uniform, bias_init=uniform, forget_bias=0.0)
     ] * layers
-    return LanguageModel(
-        _stack(cells, dropout, input_rate=dropout),
+    settings: dict[str, Any] = {"input_dropout": dropout, "between_dropout": dropout} | dict(regularisers)
+    return _regularised(
+        cells,
         vocabulary_size,
         embedding_size=hidden_size,
         output_dropout=dropout,
@@ -310,6 +332,7 @@ def zaremba(
         bias_init=uniform,
         dtype=dtype,
         rngs=rngs,
+        **settings,
     )
 
 
@@ -345,16 +368,16 @@ def awd_lstm(
     """
     sizes = [hidden_size] * (layers - 1) + [embedding_size]
     weights = Uniform()
-    cells: list[Cell[Any, Any]] = [
-        WeightDrop(
-            _make_cell(cell, size, input_init=weights, recurrent_init=weights, bias_init=weights, forget_bias=0.0),
-            weight_drop,
-        )
+    cells = [
+        _make_cell(cell, size, input_init=weights, recurrent_init=weights, bias_init=weights, forget_bias=0.0)
         for size in sizes
     ]
-    return LanguageModel(
-        _stack(cells, between_dropout, input_rate=input_dropout, variational=True),
+    return _regularised(
+        cells,
         vocabulary_size,
+        between_dropout=between_dropout,
+        input_dropout=input_dropout,
+        weight_drop=weight_drop,
         embedding_size=embedding_size,
         tied=True,
         word_dropout=word_dropout,
@@ -380,8 +403,24 @@ LANGUAGE_MODELS: Registry[Callable[..., LanguageModel]] = Registry(
         "awd": awd_lstm,
     },
 )
-"""Functions `(vocabulary_size, *, rngs, **settings) -> LanguageModel`; all take `cell`, `hidden_size`, `layers` and
-`dropout`."""
+"""Functions `(vocabulary_size, *, rngs, **settings) -> LanguageModel`; all take `cell`, `hidden_size`, `layers`,
+`dropout` and `Regularisers`, but `awd`, which is always variational, no `variational`."""
+
+
+def _regularised(
+    cells: Sequence[Cell[Any, Any]],
+    vocabulary_size: int,
+    *,
+    between_dropout: float,
+    input_dropout: float = 0.0,
+    weight_drop: float = 0.0,
+    variational: bool = False,
+    **settings: Any,
+) -> LanguageModel:
+    """The model of a stack of cells, with the regularisers that are the cells' own; the others are among `settings`."""
+    cells = [WeightDrop(cell, weight_drop) if weight_drop else cell for cell in cells]
+    stack = _stack(cells, between_dropout, input_rate=input_dropout, variational=variational)
+    return LanguageModel(stack, vocabulary_size, variational=variational, **settings)
 
 
 def _make_cell(name: str, hidden_size: int, **settings: Any) -> Cell[Any, Any]:

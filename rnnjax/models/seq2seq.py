@@ -71,7 +71,7 @@ class SequenceEncoder(nnx.Module):
 
     def encoded(self, carry: Any, ys: Float[Array, "time batch outputs"], lengths: Int[Array, "batch"]) -> Encoded:
         """What is made of the final carry and the outputs."""
-        return Encoded(flat(carry), ys, jnp.arange(len(ys))[:, None] < lengths)
+        return Encoded(flat(self.recurrent.cell, carry), ys, jnp.arange(len(ys))[:, None] < lengths)
 
     @property
     def summary_size(self) -> int:

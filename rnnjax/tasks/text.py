@@ -96,7 +96,7 @@ class Source(NamedTuple):
     """A public file."""
 
     name: str
-    """In the data folder; there, a name with .gz behind it does as well. It ends in .gz if what is fetched is gzipped."""
+    """In the data folder, where one with .gz behind it does as well; it ends in .gz if what is fetched is gzipped."""
     address: str
     sha256: str
 

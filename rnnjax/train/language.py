@@ -75,15 +75,15 @@ def random_stretches(text: Int[np.ndarray, "time batch"], bptt: int, seed: int) 
 
 
 def language_loss(
-    build: Callable[[Any], LanguageModel], bptt: int, *, equal: bool = True, restart: float = 0.0
+    build: Callable[[Any], LanguageModel], longest: int, *, bptt: int | None = None, restart: float = 0.0
 ) -> Loss:
-    """The loss of a step, for `make_steps`; data is a text `padded` by `bptt`, an item is (start, length).
+    """The loss of a step, for `make_steps`; data is a text `padded` by `longest`, an item is (start, length).
 
     Args:
         build: the model from its parameters.
-        bptt: the longest stretch.
-        equal: all stretches but the last are of length `bptt`. If not, an update is scaled by length / bptt, so that
-            all tokens count the same.
+        longest: the longest stretch.
+        bptt: of `random_stretches`: an update is scaled by length / bptt, so that all tokens count the same, and the
+            learning rate is that of a stretch of `bptt` steps. None: all stretches but the last are of one length.
         restart: the probability that a sequence of the batch begins anew at a stretch, without the carry of the last.
             Else a model begins at the first tokens of the batch's parts alone, and may go astray at others, where
             evaluation and sampling begin.
@@ -103,10 +103,10 @@ def language_loss(
             key, own = jax.random.split(key)
             anew |= jax.random.bernoulli(own, restart, (batch,))
         carry = jax.tree.map(partial(jax.vmap(jnp.where), anew), model.initial_carry(batch), carry)
-        tokens, targets = stretch(text, start, bptt)
+        tokens, targets = stretch(text, start, longest)
         lengths = jnp.full(batch, length)
         carry, found = model.loss(tokens, targets, carry, lengths=lengths, deterministic=False, rngs=key)
-        scale = 1.0 if equal else length / bptt
+        scale = 1.0 if bptt is None else length / bptt
         return found.cross_entropy + found.penalty, Outcome(carry, found.cross_entropy, length * batch, scale)
 
     return loss

@@ -53,8 +53,10 @@ class ProgressBar(Reporter):
         return self
 
     def __call__(self, progress: Progress, count: int, metrics: dict[str, float]) -> None:
-        name, loss = ("validation", metrics["valid_loss"]) if "valid_loss" in metrics else ("loss", metrics["loss"])
-        text = f"{self._label} epoch {min(progress.epoch + 1, self._epochs)}/{self._epochs}, {name} {loss:.4g}, "
+        finished = "valid_loss" in metrics
+        name, loss = ("validation", metrics["valid_loss"]) if finished else ("loss", metrics["loss"])
+        epoch = progress.epoch if finished else progress.epoch + 1
+        text = f"{self._label} epoch {epoch}/{self._epochs}, {name} {loss:.4g}, "
         text += f"perplexity {perplexity(loss):.4g}, " if self._nats else ""
         text += f"{metrics['work_per_second']:,.0f} {self._unit}s/s"
         self._bars.update(self._bar, completed=progress.epoch + progress.position / count, description=text)

@@ -14,6 +14,7 @@ from flax import nnx
 
 from benchmarks.__main__ import main
 from benchmarks.errors import UsageError
+from benchmarks.forecast import front
 from benchmarks.forecast.config import PUBLISHED, RECIPES, Config, published
 from benchmarks.forecast.experiment import bands, baseline, load, make_trainable, score
 from benchmarks.forecast.flow import lags, log_norms
@@ -67,9 +68,12 @@ def test_run(folder):
 
 
 @pytest.mark.slow
-def test_resuming_what_is_done_changes_nothing(folder):
+def test_flow_can_be_measured_later_and_resuming_what_is_done_changes_nothing(folder):
+    assert main(["forecast", "--resume", str(folder), "--flow"]) == 0
+    assert np.shape(read(folder)[-1]["log_norms"]) == (2, 10)
+    assert (folder / "report.html").read_text().count("<svg") == 4
     kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"}
-    assert main(["forecast", "--resume", str(folder)]) == 0
+    assert main(["forecast", "--resume", str(folder), "--flow"]) == 0
     assert {path: path.read_bytes() for path in kept} == kept
 
 
@@ -80,10 +84,11 @@ def test_iterated_forecasts_on_two_devices(tmp_path):
     for devices in ("1", "2"):
         arguments = ["--models", "batch-norm", "--heads", "iterated", "--devices", devices, "--flow"]
         assert main(["forecast", *SMALL, *arguments, "--out", str(tmp_path / devices)]) == 0
-        found.append(read(results_in(tmp_path / devices))[-1])
-    np.testing.assert_allclose(*(record["test_mse"] for record in found), rtol=1e-3)
-    assert found[0]["flow"]["lags"] == list(range(9, -1, -1))
-    assert np.shape(found[0]["flow"]["log_norms"]) == (2, 10)
+        found.append(read(results_in(tmp_path / devices))[-2:])
+    np.testing.assert_allclose(*(result["test_mse"] for result, _ in found), rtol=1e-3)
+    _, flow = found[0]
+    assert flow["lags"] == list(range(9, -1, -1))
+    assert np.shape(flow["log_norms"]) == (2, 10)
     assert (results_in(tmp_path / "1") / "flow.svg").exists()
 
 
@@ -98,6 +103,26 @@ def test_front(tmp_path, capsys):
     assert len(lives[1]) == len(lives[4]) == 4
     assert np.median(lives[4]) > 2 * np.median(lives[1])
     assert "rnn, stride 4: half-life" in capsys.readouterr().out
+
+
+def test_interrupted_front_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    """What it says takes over the settings, and does what is not done yet."""
+    arguments = ["--cells", "rnn", "gru", "--strides", "1", "--window", "4", "--seeds", "1", "--batch-size", "1"]
+    done = []
+
+    def measure(config, cell, stride, waves, here):
+        if len(done) == 1:
+            done.append("stopped")
+            raise KeyboardInterrupt
+        done.append(cell)
+        norms = {"half_life": 1.0, "lags": [1, 0], "log_norms": [0.0, 1.0]}
+        return [{"cell": cell, "stride": stride, "seed": 0, **norms}]
+
+    monkeypatch.setattr(front, "measure", measure)
+    assert main(["forecast", "front", *arguments, "--out", str(tmp_path)]) == 130
+    _, command = " ".join(capsys.readouterr().err.split()).split("python -m benchmarks ")
+    assert main(command.split()) == 0
+    assert done == ["rnn", "stopped", "gru"]
 
 
 @pytest.mark.slow
@@ -176,6 +201,7 @@ BAD_INPUT = {
     "--series waves --examples 9": "--examples must be at least 10, got 9",
     "--series waves --examples 10 --models deep": "deep:rnn: 7 examples are too few for a batch of 32",
     "--series waves --examples 60 --window 3 --models conv": "conv:gru: xs has 3 steps, but the convolution takes 4",
+    "--series waves --examples 60 --models units:lstm-projected": "units:lstm-projected: a forecast of 10 values with",
     "--window 200": "--series sunspots: the training split, steps 200 to 185, is too short for a window of 200 and",
     "--horizon 0": "--horizon must be at least 1, got 0",
     "--keep 0": "--keep must be at least 1, got 0",
@@ -228,7 +254,10 @@ def test_recipe_of_waves_is_that_of_the_book():
     assert published(settings | {"hidden_size": 30}, "deep:gru", "sequence") == ("", "")
     assert published(settings | {"horizon": 1}, "units:rnn", "vector") == ("", "")
     assert published(settings | {"horizon": 1, "layers": 1}, "units:rnn", "vector") == ("0.0108-0.0109", "")
-    assert {model for horizon, model, head in PUBLISHED if horizon == 10 and not head} == {"naive", "linear"}
+    assert published(settings | {"horizon": 1, "layers": 3}, "units:rnn", "vector") == ("0.0029", "")
+    assert published(settings, "linear", "") == ("0.0155 (0.0188)", "")
+    assert "conv-pool:gru" in config.models
+    assert {model for horizon, _, model, head in PUBLISHED if horizon == 10 and not head} == {"naive", "linear"}
 
 
 def test_seasonal_naive_of_the_sunspots():

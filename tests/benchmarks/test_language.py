@@ -1,5 +1,6 @@
 """The command line of the language benchmark, end to end in a temporary folder."""
 
+import dataclasses
 import json
 import math
 import signal
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.language.command import beginning
 from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
 from benchmarks.language.experiment import Texts, load, load_best, make_trainable
 from benchmarks.language.report import summary_rows, table_rows
 from benchmarks.training import from_saved
-from rnnjax.models import LANGUAGE_MODELS
-from rnnjax.tasks.text import Vocabulary
+from rnnjax.models import LANGUAGE_MODELS, split
+from rnnjax.tasks.text import Vocabulary, words
 from rnnjax.train import language
 
 REPOSITORY = Path(__file__).parents[2]
@@ -83,6 +85,12 @@ def test_sample(folder, capsys):
     assert set(drawn) <= set(LINES)
     assert main(["language", "sample", str(folder), "--prime", "a Z"]) == 2
     assert capsys.readouterr().err.startswith("--prime: 'Z', at place 3, is not among the 26 symbols")
+
+
+def test_text_without_lines_has_a_beginning():
+    assert beginning(Config(), Vocabulary.build("one line alone")) == ["o"]
+    assert beginning(Config(), Vocabulary.build("two\nlines")) == ["\n"]
+    assert beginning(Config(unit="words"), Vocabulary.build(words("a b"))) == ["<eos>"]
 
 
 @pytest.mark.slow
@@ -193,8 +201,14 @@ BAD_INPUT = {
     "train --restart 2": "--restart must be from 0 to 1, got 2",
     "train --decay 2": "--decay must be at most 1, got 2",
     "train --max-value 5": "--max-norm 1 and --max-value 5: set one of them to inf",
-    "train --variational": "--variational has no effect on --model char: leave it out",
-    "train --model awd --layers 1 --cell min-gru --data {long}": "weights: MinimalParams has no 'w_h'",
+    "train --model awd --variational": "--variational has no effect on --model awd, which always is: leave it out",
+    "train --model rnnlm --embedding-size 8": "--embedding-size has no effect on --model rnnlm: leave it out",
+    "train --embedding-dropout 0.1": "--embedding-dropout is of rows of an embedding, and --model char reads one-hot",
+    "train --weight-drop 1": "--weight-drop must be at least 0 and below 1, got 1",
+    "train --ar -1": "--ar must be at least 0, got -1",
+    "train --weight-drop 0.5 --cell lstm lru --data {long}": "--cell lru: weights: LRUParams has no 'w_h', only",
+    "train --model awd --layers 1 --cell min-gru --data {long}": "--cell min-gru: weights: MinimalParams has no",
+    "train --model better-rnnlm --cell lstm lstm-projected --data {long}": "--cell lstm-projected: tied weights need",
     "train --resume {folder}": "--resume: {folder} is not a results folder",
     "evaluate {folder}": "{folder} is not a results folder",
     "sample {folder}": "{folder} is not a results folder",
@@ -222,6 +236,26 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, m
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_without_a_command_there_is_help(capsys):
+    assert main(["language"]) == 0
+    assert "Usage: python -m benchmarks language COMMAND" in capsys.readouterr().out
+    assert main(["language", "--cell", "lstm"]) == 2
+    assert capsys.readouterr().err.startswith("Unknown option")
+
+
+@pytest.mark.parametrize("command", ["language train", "translate train", "caption train", "forecast", "classify"])
+def test_help_shows_no_default_that_a_recipe_decides(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([*command.split(), "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    options = text[text.index("Model and data") :].split(" --")
+    shown = {option.split()[0] for option in options if "[default: " in option}
+    assert shown == {"series" if command == "forecast" else "model" if "language" in command else "data"} | (
+        {"data"} if "language" in command else set()
+    )
+    assert ("<unk>" in text) == command.endswith(" train")
+
+
 def _no_network(*arguments, **options):
     raise OSError("no network")
 
@@ -236,10 +270,11 @@ def test_recipes_are_complete_and_those_of_the_papers():
     assert (small.learning_rate / small.bptt, small.max_norm * small.bptt) == (1, 5)
     vocabulary = Vocabulary.build(LINES)
     tokens = vocabulary.encode(LINES)
-    config = Config(hidden_size=4, layers=1, learning_rate=2e-3, decay=0.5, decay_after=2, batch_size=10)
+    config = Config(hidden_size=4, layers=1, learning_rate=2e-3, decay=0.5, batch_size=10)
     steps = make_trainable(config, "rnn", Texts(vocabulary, *(3 * [tokens]))).plan(0).steps
-    rates = [float(config.rate(steps)(epoch * steps)) / 2e-3 for epoch in range(4)]
-    np.testing.assert_allclose(rates, [1, 1, 0.5, 0.25])
+    for decay_after, want in ((0, [1, 0.5, 0.25, 0.125]), (1, [1, 0.5, 0.25, 0.125]), (2, [1, 1, 0.5, 0.25])):
+        rate = dataclasses.replace(config, decay_after=decay_after).rate(steps)
+        np.testing.assert_allclose([float(rate(epoch * steps)) / 2e-3 for epoch in range(4)], want)
     assert recipe(Config(model="rnnlm"))["min_count"] == 2
     assert recipe(Config(model="rnnlm", data="ptb"))["min_count"] == 1
 
@@ -261,21 +296,44 @@ def test_table():
 
 
 def test_summary_of_several_runs():
-    """Words in perplexity, characters in nats; minutes of training of that run alone; published is the LSTM's."""
-    words = {"model": "rnnlm", "data": "ptb", "unit": "words"}
-    letters = {"model": "char", "data": "tinyshakespeare", "unit": "characters"}
+    """Words in perplexity, characters in nats; minutes of training of that run alone; one that was interrupted has the
+    best validation value so far. Published is what its recipe reached, with an LSTM, beside whatever cell.
+    """
+    book = dataclasses.asdict(Config(**recipe(Config(model="rnnlm", data="ptb"))))
+    letters = dataclasses.asdict(Config(data="tinyshakespeare"))
+    runs = ((book, "lstm", [60.0, 90.0]), (book, "gru", [30.0]), (book | {"dropout": 0.5}, "lstm", [6.0]))
     records = []
-    for config, cell, seconds in ((words, "lstm", [60.0, 90.0]), (words, "gru", [30.0]), (letters, "lstm", [600.0])):
+    for config, cell, seconds in (*runs, (letters, "lstm", [600.0])):
         about = {"cell": cell, "config": config}
-        records += [about | {"kind": "epoch", "seconds": each} for each in seconds]
+        records += [about | {"kind": "epoch", "seconds": each, "valid_perplexity": 9.0} for each in seconds]
         scores = {"valid_perplexity": math.exp(1.5), "test_perplexity": 130.04}
         records.append(about | scores | {"kind": "result", "parameters": 1000})
+    del records[4]  # the result of the GRU
     rows = [dict(zip(summary_rows(records)[0], row, strict=True)) for row in summary_rows(records)[1:]]
-    assert [row["minutes"] for row in rows] == ["2.5", "0.5", "10.0"]
-    assert [row["epochs"] for row in rows] == ["2", "1", "1"]
-    assert [row["validation"] for row in rows] == ["4.5", "4.5", "1.500 nats"]
-    assert [row["test"] for row in rows][:2] == ["130.0", "130.0"]
-    assert [row["published"] for row in rows] == ["136.1", "-", "1.555 nats"]
+    assert [row["cell"] for row in rows] == ["lstm", "gru (interrupted)", "lstm", "lstm"]
+    assert [row["minutes"] for row in rows] == ["2.5", "0.5", "0.1", "10.0"]
+    assert [row["epochs"] for row in rows] == ["2", "1", "1", "1"]
+    assert [row["validation"] for row in rows] == ["4.5", "9.0", "4.5", "1.500 nats"]
+    assert [row["test"] for row in rows][:3] == ["130.0", "-", "130.0"]
+    assert [row["published"] for row in rows] == ["136.1", "136.1", "-", "1.555 nats"]
+
+
+def test_any_model_takes_the_regularisers_of_awd():
+    """Its own where they are not given; the parameters have the same shapes."""
+    options = {"embedding_dropout": 0.1, "weight_drop": 0.5, "input_dropout": 0.3, "layer_dropout": 0.2, "ar": 2.0}
+    for model in ("char", "rnnlm", "zaremba-small"):
+        config = Config(model=model, hidden_size=4, embedding_size=4 if model == "char" else None)
+        own = config.make_model("lstm", 7)
+        assert not own.is_random
+        given = dataclasses.replace(config, **options, tar=1.0)
+        given.check()
+        made = given.make_model("lstm", 7)
+        assert (made.word_dropout, made.activation_penalty, made.slowness_penalty) == (0.1, 2, 1)
+        below, above = made.cell.layers
+        assert (below.input_rate, below.output_rate, below.cell.rate, above.rate) == (0.3, 0.2, 0.5, 0.5)
+        chex.assert_trees_all_equal_shapes(*(split(each)[0] for each in (own, made)))
+    awd = Config(model="awd", hidden_size=4, layers=1, embedding_size=3, dropout=0.4, ar=0.0).make_model("lstm", 7)
+    assert (awd.activation_penalty, awd.slowness_penalty, awd.cell.cell.rate) == (0, 1, 0.5)
 
 
 @pytest.mark.peers

@@ -89,6 +89,19 @@ def test_sequences_begin_anew_as_often_as_asked(model):
         language.language_loss(build, 2, restart=1.5)
 
 
+def test_rate_of_random_stretches_is_that_of_their_mean_length(model):
+    """As in the paper: the learning rate is times length / 70, not over the longest stretch, of 85."""
+    params, _, build = split(model)
+    text = language.padded(np.zeros((100, 2), np.int32), language.longest(70))
+
+    @jax.jit
+    def scale(length):
+        loss = language.language_loss(build, language.longest(70), bptt=70)
+        return loss(params, model.initial_carry(2), text, (jnp.int32(0), length), jax.random.key(0))[1].scale
+
+    np.testing.assert_allclose([scale(length) for length in (35, 70, 84)], [0.5, 1, 1.2])
+
+
 @pytest.mark.slow
 def test_a_step_is_the_gradient_of_one_stretch_with_the_carry_of_the_last(model):
     """SGD over two stretches, against gradients of losses whose carry is a number."""
