@@ -208,7 +208,8 @@ def published(config: Config) -> Published | None:
     found = PUBLISHED.get((config.model, config.data))
     if found is None or not found.of_recipe:
         return found
-    wanted = {name: value for name, value in vars(RECIPES[config.model]).items() if name not in OURS}
+    ours = OURS if config.decay < 1 else (*OURS, "decay_after")  # without a decay it says nothing
+    wanted = {name: value for name, value in vars(RECIPES[config.model]).items() if name not in ours}
     return found if all(getattr(config, name) == value for name, value in wanted.items()) else None
 
 

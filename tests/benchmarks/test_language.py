@@ -10,16 +10,22 @@ import time
 from pathlib import Path
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from benchmarks.__main__ import main
+from benchmarks.errors import BenchmarkError
+from benchmarks.language import compare
 from benchmarks.language.command import beginning
 from benchmarks.language.config import PUBLISHED, RECIPES, Config, recipe
 from benchmarks.language.experiment import Texts, load, load_best, make_trainable
 from benchmarks.language.report import summary_rows, table_rows
 from benchmarks.training import from_saved
-from rnnjax.models import LANGUAGE_MODELS, split
+from rnnjax.interop import to_torch
+from rnnjax.models import LANGUAGE_MODELS, rnnlm, split
 from rnnjax.tasks.text import Vocabulary, words
 from rnnjax.train import language
 
@@ -336,10 +342,53 @@ def test_any_model_takes_the_regularisers_of_awd():
     assert (awd.activation_penalty, awd.slowness_penalty, awd.cell.cell.rate) == (0, 1, 0.5)
 
 
+class TheirWeights:
+    """The model of the comparison in JAX, written by PyTorch's equations on weights in PyTorch's layout."""
+
+    def __init__(self, cell, params, embedding, b, dropout, text, bptt):
+        layers = {f"lstm.{name}": leaf for name, leaf in to_torch(cell, params).items()}
+        self.weights = layers | {"embedding.weight": embedding, "linear.bias": b}
+        self.text, self.bptt = text, bptt
+
+    def loss(self, weights):
+        xs = weights["embedding.weight"][self.text[: self.bptt]]
+        for layer in range(2):
+            w_x, w_h, b_x, b_h = (
+                weights[f"lstm.{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            h = c = jnp.zeros((xs.shape[1], w_h.shape[1]))
+            ys = []
+            for x in xs:
+                i, f, g, o = jnp.split(x @ w_x.T + b_x + h @ w_h.T + b_h, 4, -1)
+                c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+                h = jax.nn.sigmoid(o) * jnp.tanh(c)
+                ys.append(h)
+            xs = jnp.stack(ys)
+        log_p = jax.nn.log_softmax(xs @ weights["embedding.weight"].T + weights["linear.bias"])
+        return -jnp.take_along_axis(log_p, self.text[1 : self.bptt + 1, :, None], -1).mean()
+
+    def gradients(self):
+        loss, gradients = jax.jit(jax.value_and_grad(self.loss))(self.weights)
+        return float(loss), jax.tree.map(np.asarray, gradients)
+
+
+def test_comparison_is_of_every_gradient():
+    """Of the embedding, the bias and all weights of the LSTM: one that is wrong by itself is found."""
+    text = np.random.RandomState(0).randint(0, 11, (6, 2)).astype(np.int32)
+    work = compare.Work(4, 2, 0.5, vocabulary_size=11, batch_size=2, bptt=5)
+    model = rnnlm(11, hidden_size=4, layers=2, dropout=0.5, tied=True, rngs=nnx.Rngs(0))
+    theirs = compare.make_theirs(model, TheirWeights, work, text)
+    assert compare.check_equal(model, theirs, text, 5) < 1e-5
+    loss, gradients = theirs.gradients()
+    for name in sorted(set(gradients) - {"lstm.bias_hh_l0", "lstm.bias_hh_l1"}):
+        wrong = gradients | {name: 1.01 * gradients[name]}
+        theirs.gradients = lambda wrong=wrong: (loss, wrong)
+        with pytest.raises(BenchmarkError, match="loss and gradients are not those of PyTorch"):
+            compare.check_equal(model, theirs, text, 5)
+
+
 @pytest.mark.peers
 def test_compare_with_pytorch(tmp_path, capsys, monkeypatch):
-    from benchmarks.language import compare
-
     monkeypatch.setattr(compare, "SAMPLE_SECONDS", 0.01)
     work = compare.Work(8, 2, 0.5, vocabulary_size=11, batch_size=2, bptt=5)
     monkeypatch.setattr(compare, "WORK", {"tiny": work})

@@ -11,9 +11,11 @@ from benchmarks.__main__ import main
 from benchmarks.caption import config as caption
 from benchmarks.results import read_records
 from benchmarks.translate import config as translate
+from benchmarks.writing import command as writing
+from benchmarks.writing.experiment import load, make_trainable
 from benchmarks.writing.records import summary_rows, table_rows
 from benchmarks.writing.scores import edits, measure
-from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus
+from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus, Split
 from rnnjax.tasks.pictures import CAPTIONS
 
 SMALL = ["--cell", "rnn", "--hidden-size", "4", "--embedding-size", "3", "--epochs", "2", "--eval-batch-size", "20"]
@@ -175,6 +177,29 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, m
 
 def _no_network(*arguments, **options):
     raise OSError("no network")
+
+
+def test_what_a_recipe_switches_on_can_be_switched_off(monkeypatch):
+    found = []
+    monkeypatch.setattr(writing, "train", lambda benchmark, config, *others, **options: found.append(config))
+    for options in ([], ["--no-reverse", "--no-peeky"]):
+        assert main(["translate", "train", "--data", "addition", *options]) == 0
+    assert [(config.reverse, config.peeky) for config in found] == [(True, True), (False, False)]
+    assert main(["translate", "train", "--no-bidirectional"]) == 0
+    assert not found[-1].bidirectional
+
+
+def test_other_sources_are_another_run():
+    """With the same targets, and as many sources."""
+
+    def identity(sources):
+        parts = [Split(sources, [("a",)] * 4)] * 3
+        config = translate.Config(batch_size=4, hidden_size=2, embedding_size=2)
+        return make_trainable(
+            config, "rnn", load(config, PairCorpus(*parts, CHARACTERS, CHARACTERS, ("exact",)))
+        ).identity
+
+    assert identity(["ab"] * 4) == identity(["ab"] * 4) != identity(["aa"] * 4)
 
 
 def test_recipes_are_complete():

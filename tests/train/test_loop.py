@@ -17,6 +17,7 @@ from rnnjax.train import (
     Outcome,
     Plan,
     Progress,
+    ProgressBar,
     Rules,
     Stopped,
     TensorBoard,
@@ -282,3 +283,13 @@ def test_clipping_by_value():
     updates, state = chain.update(jnp.array([-3.0, 4.0, 1.0]), chain.init(jnp.zeros(3)))
     np.testing.assert_allclose(updates, [2.0, -2.0, -1.0])
     np.testing.assert_allclose(state[0], [np.sqrt(26), 3.0], rtol=1e-6)
+
+
+def test_progress_bar_names_the_epoch_that_the_numbers_are_of():
+    pytest.importorskip("rich")
+    bar = ProgressBar(3)
+    metrics = {"loss": 1.0, "work_per_second": 10.0}
+    bar(Progress(epoch=1, position=5), 10, metrics)
+    assert "epoch 2/3, loss 1" in bar._bars.tasks[0].description
+    bar(Progress(epoch=2), 10, metrics | {"valid_loss": 2.0})
+    assert "epoch 2/3, validation 2" in bar._bars.tasks[0].description
