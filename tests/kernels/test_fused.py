@@ -126,6 +126,7 @@ PRECISIONS += [pytest.param("here", name, dtype, marks=here) for name in POINTWI
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(("backend", "name", "dtype"), PRECISIONS, indirect=["backend"])
 def test_precision(name, dtype):
