@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from rnnjax.kernels.base import vary_with
+
 Parts = tuple[Array, ...]
 """An array `[batch, n * units]` as n arrays `[rows, lanes]`."""
 
@@ -198,6 +200,7 @@ def _elementwise(
     def apply(*parts: Array) -> Array:
         common = jnp.broadcast_shapes(*(part.shape for part in parts))
         wide = [part if part.shape == common else jnp.broadcast_to(part, common) for part in parts]
+        wide = vary_with(wide, wide)  # numbers, outside kernels
         result: Array = lax.add(*wide) if primitive.name == "add_any" else primitive.bind(*wide, **params)
         return result
 

@@ -1,5 +1,7 @@
 """The whole loop over time in one kernel, on TPUs and NVIDIA GPUs, with the recurrent weights kept on the chip.
 
+On a GPU, weights that do not fit there are multiplied in one kernel a step, with the cell's arithmetic inside it.
+
 Forward, a step of the kernel is the product with the weights and the cell's `pointwise`, inlined. For the derivative
 the carries are the solution of carry_t = f_t(carry_(t-1)) for all t: by the implicit function theorem their tangents
 are that of a linear recurrence, with J_t the Jacobian of f_t and b_t what inputs, weights and the first carry

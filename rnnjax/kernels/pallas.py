@@ -1,4 +1,4 @@
-"""What the kernels that are written in Pallas share: a loop over time, all in one kernel.
+"""What the kernels that are written in Pallas share: a loop over time, in one kernel or one a step.
 
 Each backend is a file with the same names in the same order:
 
@@ -94,9 +94,7 @@ class Loop(NamedTuple):
         return array.reshape(*array.shape[:-1], -1, min(array.shape[-1], self.lanes))
 
     def share(self, refs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The references of a kernel: one to the matrix; lists to vectors, rows, carry, inputs, outputs, what is left.
-
-        """
+        """The references of a kernel: to the matrix; lists of those to vectors, rows, carry, xs, ys; what is left."""
         found, rest = [], [*refs[1:]]
         for some in (self.vectors, self.rows, self.carry, self.xs, self.ys):
             found.append(rest[: len(some)])

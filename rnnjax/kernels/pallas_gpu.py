@@ -36,12 +36,14 @@ ROWS = 16
 WHOLE = 256
 """Units of which no multiprocessor holds more, whatever the cell."""
 TILE = 32
-"""Units that one program works on where they are split, and that it multiplies at a time."""
+"""Units that one program works on where they are split."""
+DEPTH = 64
+"""Units that it multiplies at a time, while it loads the weights of the next: a multiple of `TILE`."""
 
 
 def lanes(units: int) -> int:
-    """A power of two, of at least 16, for a program that has all of them; else whole tiles."""
-    return max(16, 1 << (units - 1).bit_length()) if units <= WHOLE else -(-units // TILE) * TILE
+    """A power of two, of at least 16, where one program may have all of them; else a multiple of `DEPTH`."""
+    return max(16, 1 << (units - 1).bit_length()) if units <= WHOLE else -(-units // DEPTH) * DEPTH
 
 
 def rows(batch: int) -> int:
@@ -137,6 +139,7 @@ def _split(loop: Loop, interpret: bool) -> list[Array]:
         slot, other = number % 2, (number + 1) % 2
         first = pl.program_id(1) * tile
 
+        # What a step does before its product is done twice, for that and for the rest: it is cheaper than memory.
         _, rest = loop.body(*constants, _read(carry, slot), _read(xs, loop.at(number)))
         ended, y = rest(_product(multiplied, slot, matrix))
         begun, _ = loop.body(*constants, ended, _read(xs, loop.at(jnp.minimum(number + 1, time - 1))))
@@ -190,7 +193,8 @@ def _begun(loop: Loop) -> tuple[Array, list[Array], list[Array]]:
 
     A launch reads one slot and writes the other: its programs run in any order.
     """
-    multiplied, _ = loop.body(*map(loop.read, (loop.vectors, loop.rows, loop.carry)), loop.read(loop.xs, loop.at(0)))
+    vectors, rows, carry = map(loop.read, (loop.vectors, loop.rows, loop.carry))
+    multiplied, _ = loop.body(vectors, rows, carry, loop.read(loop.xs, loop.at(0)))
     starts = jnp.stack(loop.cleared(multiplied, loop.units), axis=1), [*map(loop.apart, loop.carry)]
     ys = [loop.apart(jnp.zeros(y.shape, y.dtype)) for y in loop.ys]
     return *jax.tree.map(lambda array: jnp.stack([array, array]), starts), vary_with(ys, starts)
@@ -199,17 +203,17 @@ def _begun(loop: Loop) -> tuple[Array, list[Array], list[Array]]:
 def _product(multiplied: Any, slot: Any, matrix: Any) -> Parts:
     """Of what all units hand on with a tile of every gate's columns."""
     _, _, gates, lanes = multiplied.shape
-    _, columns, tile = matrix.shape
+    (_, columns, tile), depth = matrix.shape, min(DEPTH, lanes)
 
     def add(gate: int, number: Any, sums: Parts) -> Parts:
-        at = number * tile
-        part = multiplied[slot, :, gate, pl.ds(at, tile)]
-        blocks = (matrix[pl.ds(gate * lanes + at, tile), column] for column in range(columns))
+        at = number * depth
+        part = multiplied[slot, :, gate, pl.ds(at, depth)]
+        blocks = (matrix[pl.ds(gate * lanes + at, depth), column] for column in range(columns))
         return tuple(total + product(part, block) for total, block in zip(sums, blocks, strict=True))
 
     sums = (jnp.zeros((ROWS, tile), carry_dtype(matrix.dtype)),) * columns
     for gate in range(gates):
-        sums = lax.fori_loop(0, lanes // tile, partial(add, gate), sums)
+        sums = lax.fori_loop(0, lanes // depth, partial(add, gate), sums)
     return sums
 
 
