@@ -95,7 +95,7 @@ def unroll(
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
             backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
             "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
-            NVIDIA GPUs, for weights that fit there.
+            NVIDIA GPUs, for weights that fit there; for larger ones one kernel a step, on NVIDIA GPUs.
             "cudnn": by cuDNN, an LSTM in float32 on NVIDIA GPUs, without mask and resets; in reverse mode alone, and
             not under `jax.vmap`.
             "parallel": all at once by an associative scan, for cells whose recurrence is linear (a `ParallelCell`:
