@@ -96,8 +96,9 @@ def unroll(
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
             backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
             "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
-            NVIDIA GPUs, for weights that fit there. To spread a batch over devices it wants `jax.shard_map`: JAX cannot
-            share out such a kernel by itself, and on GPUs each would compute the whole batch.
+            NVIDIA GPUs, for weights that fit there; for larger ones one kernel a step, on NVIDIA GPUs. To spread a
+            batch over devices it wants `jax.shard_map`: JAX cannot share out such a kernel by itself, and on GPUs each
+            would compute the whole batch.
             "cudnn": by cuDNN, an LSTM in float32 on NVIDIA GPUs, without mask and resets; in reverse mode alone, and
             not under `jax.vmap`.
             "parallel": all at once by an associative scan, for cells whose recurrence is linear (a `ParallelCell`:
