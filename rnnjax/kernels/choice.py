@@ -92,7 +92,7 @@ def _on(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any,
         return usual[0], f"{usual[1]}; what is measured near it is on {rows[0].device}, which is not here"
     if product_precision() != "default":
         return usual[0], f"{usual[1]}; nothing is measured with products in precision {product_precision()!r}"
-    return _fastest(row, usual, partial(_obstacle, platform, cell, params, xs, carry, stretch))
+    return _fastest(row, usual, partial(_obstacle, row, cell, params, xs, carry, stretch))
 
 
 def _usual(cell: Cell[Any, Any], xs: Array) -> tuple[str, str]:
@@ -110,7 +110,7 @@ FEW_STEPS = '"blocked" takes longer to compile than so few steps can make up for
 
 
 def _obstacle(
-    platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any, stretch: Stretch, kernel: str
+    row: Measured, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any, stretch: Stretch, kernel: str
 ) -> str | None:
     """Why "auto" does not take a kernel that was measured; None if it may."""
     if kernel == "blocked":
@@ -119,9 +119,11 @@ def _obstacle(
         return None
     if stretch.perturbations is not None:
         return "perturbations need the steps one by one"
-    if may_be_spread(platform):
+    if may_be_spread(row.platform):
         return "several devices are here, and only jax.shard_map spreads it over them"
-    return fused.obstacle(platform, cell, params, xs, carry)
+    if cell.hidden_size > row.hidden:
+        return "with fewer units it may have been another kernel, whose weights fit the chip"
+    return fused.obstacle(row.platform, cell, params, xs, carry)
 
 
 def _fastest(row: Measured, usual: tuple[str, str], obstacle: Callable[[str], str | None]) -> tuple[str, str]:
