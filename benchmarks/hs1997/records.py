@@ -37,6 +37,12 @@ def missing(records: Sequence[Record], efforts: Mapping[str, Effort]) -> dict[st
     return {name: trials for name, trials in left.items() if trials}
 
 
+def shown_rows(records: Sequence[Record]) -> list[str]:
+    """The rows that have records, in the order of the paper: those that end first come first in the records."""
+    found = {record["row"] for record in records}
+    return [name for name in ROWS if name in found]
+
+
 class Summary(NamedTuple):
     """A row of the table."""
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.hs1997.experiment import TEST
-from benchmarks.hs1997.records import Summary, remarks, summarise
+from benchmarks.hs1997.records import Summary, remarks, shown_rows, summarise
 from benchmarks.hs1997.rows import ROWS, Row
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
@@ -41,7 +41,7 @@ def print_table(console: Console, records: Sequence[Record]) -> None:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in ("row", "solved", "sequences, median (range)", "published", "ratio"):
         table.add_column(heading, no_wrap=heading == "row", justify="left" if heading == "row" else "right")
-    names = dict.fromkeys(record["row"] for record in records)
+    names = shown_rows(records)
     lines = []
     for name in names:
         summary = summarise(records, name)
