@@ -105,7 +105,8 @@ def _solved(summary: Summary) -> str:
 
 def _published(summary: Summary) -> str:
     solved, sequences = summary.row.published.solved, summary.row.published.sequences
-    return " ".join([f"{solved:g} %"] * (solved is not None) + [f"{sequences:,.0f}"] * (sequences is not None)) or "-"
+    texts = (None if solved is None else f"{solved:g} %", None if sequences is None else f"{sequences:,.0f}")
+    return " ".join(filter(None, texts)) or "-"
 
 
 def _ratio(summary: Summary) -> str:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks import readme
 from benchmarks.__main__ import main
@@ -17,7 +18,7 @@ from benchmarks.hs1997 import experiment
 from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import DIVERGED, RUNNING, SOLVED, UNSOLVED
 from benchmarks.hs1997.records import remarks, summarise
-from benchmarks.hs1997.report import table_rows
+from benchmarks.hs1997.report import print_table, table_rows
 from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Recent, lstm_2a
 from rnnjax.tasks import Adding1997, EmbeddedReber, LongLag2a
 from tests.support import sampler
@@ -192,6 +193,15 @@ def test_summary():
     texts = dict(zip(table_rows(records)[0], table_rows(records)[1 + list(ROWS).index("4-lstm-100")], strict=True))
     assert texts["sequences, median (range)"] == "74,000 (37,000-185,000)"
     assert "not run: for --full, up to 5,000,000 sequences" in table_rows(records)[-2][-1]
+
+
+def test_printed_table_takes_any_row(capsys):
+    """In the order of the paper; also those of which nothing was published, or only how many trials failed."""
+    print_table(Console(width=200), [record(name, 0, "unsolved", 10) for name in reversed(list(ROWS))])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2 : 2 + len(ROWS)]] == list(ROWS)
+    published = {line.split()[0]: line.split()[-2] for line in lines[2 : 2 + len(ROWS)]}
+    assert (published["3a-guessing-100-3"], published["4-lstm-100"]) == ("-", "74,000")
 
 
 def test_summary_of_what_was_not_solved():
