@@ -107,6 +107,12 @@ def lags(path: str) -> Sequence[Sequence[str]]:
     return lags_report.table_rows(records, LagsConfig(**records[0]["config"]))
 
 
+def prediction(path: str) -> Sequence[Sequence[str]]:
+    """Whether the half-life at initialisation predicts the lags that such a run learned."""
+    records = read_records(README.parent / path)
+    return lags_report.correlation_rows(records, LagsConfig(**records[0]["config"]))
+
+
 def arms(path: str, lag: str) -> Sequence[Sequence[str]]:
     """The same by optimiser and threshold of clipping, at one lag."""
     records = read_records(README.parent / path)
@@ -148,6 +154,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "classify": classify,
     "writing": writing,
     "lags": lags,
+    "prediction": prediction,
     "arms": arms,
     "hs1997": hs1997,
     "cells": cells,
