@@ -4,6 +4,7 @@ A table stands between `<!-- table: KIND ARGUMENTS -->` and `<!-- end of table -
 """
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +19,10 @@ from benchmarks.lags import report as lags_report
 from benchmarks.lags.config import Config as LagsConfig
 from benchmarks.language import compare as language_compare
 from benchmarks.language import report as language_report
-from benchmarks.results import read_records
+from benchmarks.results import pick, read_records
 from benchmarks.speed import report as speed_report
 from benchmarks.speed.config import Config as SpeedConfig
+from benchmarks.speed.config import Shape
 from benchmarks.speed.profile import PURPOSES
 from benchmarks.writing import records as writing_records
 from rnnjax import CELLS, COMPOSITIONS, Around, Cell, ParallelCell
@@ -43,6 +45,25 @@ def speed(path: str, quantity: str, devices: str) -> Sequence[Sequence[str]]:
     """A table of a run of the speed benchmark on a number of devices: "step", "forward", "compile" or "memory"."""
     records = read_records(README.parent / path)
     return speed_report.table_rows(records, SpeedConfig(**records[0]["config"]), quantity, int(devices))
+
+
+def per_step(path: str) -> Sequence[Sequence[str]]:
+    """Microseconds of a time step in the first column of a run of the speed benchmark, forward and in training."""
+    records = read_records(README.parent / path)
+    config = SpeedConfig(**records[0]["config"])
+    mine = pick(records, column=records[0]["column"], status="ok")
+    found = {(record["cell"], record["shape"]): record for record in mine}
+    routines = {"forward": "forward", "training": "step"}
+
+    def text(cell: str, shape: Shape, routine: str) -> str:
+        if (cell, str(shape)) not in found:
+            return "-"
+        microseconds = 1e6 * found[cell, str(shape)][routine]["median"] / shape.time
+        return f"{float(f'{microseconds:.3g}'):g}"  # three digits, but no powers of ten
+
+    places = list(itertools.product(config.cells, routines))
+    rows = [(str(shape), *(text(cell, shape, routines[name]) for cell, name in places)) for shape in config.sizes]
+    return [("shape", *(f"{cell} {name} (µs)" for cell, name in places)), *rows]
 
 
 def profile(path: str) -> Sequence[Sequence[str]]:
@@ -86,6 +107,12 @@ def lags(path: str) -> Sequence[Sequence[str]]:
     return lags_report.table_rows(records, LagsConfig(**records[0]["config"]))
 
 
+def prediction(path: str) -> Sequence[Sequence[str]]:
+    """Whether the half-life at initialisation predicts the lags that such a run learned."""
+    records = read_records(README.parent / path)
+    return lags_report.correlation_rows(records, LagsConfig(**records[0]["config"]))
+
+
 def arms(path: str, lag: str) -> Sequence[Sequence[str]]:
     """The same by optimiser and threshold of clipping, at one lag."""
     records = read_records(README.parent / path)
@@ -119,6 +146,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "gradients": gradients,
     "comparison": comparison,
     "speed": speed,
+    "per-step": per_step,
     "profile": profile,
     "language": language,
     "language-comparison": language_comparison,
@@ -126,6 +154,7 @@ TABLES: dict[str, Callable[..., Sequence[Sequence[str]]]] = {
     "classify": classify,
     "writing": writing,
     "lags": lags,
+    "prediction": prediction,
     "arms": arms,
     "hs1997": hs1997,
     "cells": cells,

@@ -1,7 +1,7 @@
 """What the command of every benchmark does around its work: the results folder, progress, Ctrl-C and --resume."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,18 @@ def open_results(
             f"Interrupted; all finished records are in {results.folder}. "
             f"Go on with: python -m benchmarks {command or benchmark} --resume {results.folder}"
         ) from None
+
+
+@contextmanager
+def shown(results: Results, show: Callable[[list[Record]], None]) -> Iterator[None]:
+    """Shows the records when the work inside is done, or was interrupted: what there is by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if records := results.read():
+            show(records)
+        raise
+    show(results.read())
 
 
 def progress_bar(console: Console) -> Progress:

@@ -65,7 +65,8 @@ def unroll(
             carry, ys[t] = cell.step(params, carry, xs[t])
 
     A stack of cells runs one cell after the other, each over the whole sequence. A batch that is spread over devices,
-    by a mesh of automatic or explicit axes or inside `jax.shard_map`, is run where it lies.
+    by a mesh of automatic or explicit axes or inside `jax.shard_map`, is run where it lies; by kernel "fused" inside
+    `jax.shard_map` alone.
 
     Args:
         cell: the cell, static under jit.
@@ -95,16 +96,19 @@ def unroll(
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
             backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
             "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
-            NVIDIA GPUs, for weights that fit there.
+            NVIDIA GPUs, for weights that fit there; for larger ones one kernel a step, on NVIDIA GPUs. To spread a
+            batch over devices it wants `jax.shard_map`: JAX cannot share out such a kernel by itself, and on GPUs each
+            would compute the whole batch.
             "cudnn": by cuDNN, an LSTM in float32 on NVIDIA GPUs, without mask and resets; in reverse mode alone, and
             not under `jax.vmap`.
             "parallel": all at once by an associative scan, for cells whose recurrence is linear (a `ParallelCell`:
             minGRU, minLSTM, LRU).
             "deer": all at once by Newton's method, for any cell; to within rounding where that converges, else step by
             step (`rnnjax.newton.evaluate` has its settings, and says what happened).
-            "auto": "blocked" where it pays (from 16 steps on); "parallel" where it can be, except on the CPU, where it
-            is slower but for the smallest cells; "fused" where that was measured to be the fastest; else "scan".
-            `rnnjax.explain_kernel` says which, and why.
+            "auto": of "scan", "blocked" and "fused" the one that was measured to be the fastest near this shape, on
+            this platform; where nothing was, "blocked" from 16 steps on, and "scan". For linear recurrences "parallel",
+            but on the CPU, where it is slower save for the smallest cells, "scan". `rnnjax.explain_kernel` says which,
+            and why.
         perturbations: a carry of arrays `[time, batch, ...]` to add to the carry after every step, before its output
             is taken. The gradient by zeros here is dL/dcarry_t for every t, from the backward pass that gives all
             other gradients (`rnnjax.flow.gradient_norms` has a pass of its own, in which nothing underflows). For a
@@ -135,7 +139,7 @@ def unroll(
         params, noise = _perturb(cell, key, params, xs)
     segment = math.isqrt(time - 1) + 1 if remat == "sqrt" else remat
     if segment is not None:
-        segment = check_size("remat", segment)
+        segment = check_size('remat, if not None or "sqrt",', segment)
     over_time = _OverTime(valid, resets, reverse, unroll, segment, kernel, mask is not None, perturbations)
     carry, ys = over_time(cell, params, xs, jax.tree.map(_Slot, carry, fresh), noise)
     return carry, jnp.moveaxis(ys, 0, len(batch_shape)) if batch_major else ys

@@ -20,7 +20,7 @@ def test_python_blocks_run(capsys, tmp_path, monkeypatch):
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    lines = r"dL/dc halves every \d+\.\d steps\n(\w+: '\w+' for LSTM: .*\n){4}"
+    lines = r"dL/dc halves every \d+\.\d steps\n(\w+: '\w+' for LSTM over 100 steps: .*\n){4}"
     assert re.fullmatch(lines, capsys.readouterr().out)
 
 

@@ -40,6 +40,22 @@ def test_remat_changes_nothing(name):
         chex.assert_trees_all_close(outcome(remat, params, xs), outcome(None, params, xs), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kernel", slow_unless(("scan",), ("scan", "blocked")))
+def test_remat_has_forward_mode(kernel):
+    """In segments that do not fit: the derivative along a direction, by `jax.jvp`, is that of the whole."""
+    cell = rnnjax.Elman(4)
+    point = normal_like(init(cell, 3, "float64"), 0, 0.5), np.random.RandomState(0).randn(11, 2, 3)
+
+    def along(remat):
+        def outcome(*point):
+            return rnnjax.unroll(cell, *point, kernel=kernel, remat=remat)
+
+        return jax.jit(lambda *direction: jax.jvp(outcome, point, direction))(*normal_like(point, 1))
+
+    chex.assert_trees_all_close(along(4), along(None), rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("kernel", slow_unless(("auto",), ("auto", "scan")))
 def test_memory_grows_with_the_root_of_time(kernel):
     """What the backward pass keeps beside inputs, outputs and their gradients."""
@@ -103,8 +119,10 @@ def test_perturbations_that_cannot_be():
         rnnjax.unroll(lru, init(lru, 3), xs, perturbations=perturbations, kernel="parallel")
 
 
-@pytest.mark.parametrize("remat", [0, -1, 2.5, "root"])
+@pytest.mark.parametrize("remat", [0, -1, 2.5, "squrt"])
 def test_bad_remat(remat):
     cell = rnnjax.LSTM(4)
-    with pytest.raises((TypeError, ValueError), match=r"^remat must be an integer of at least 1, got"):
+    with pytest.raises(
+        (TypeError, ValueError), match=r'^remat, if not None or "sqrt", must be an integer of at least 1, got'
+    ):
         rnnjax.unroll(cell, init(cell, 3), np.zeros((5, 3), np.float32), remat=remat)

@@ -22,7 +22,7 @@ from benchmarks.hs1997.records import make_record, missing
 from benchmarks.hs1997.report import print_table, write_report
 from benchmarks.hs1997.rows import ROWS, Effort
 from benchmarks.results import Record, Results
-from benchmarks.run import open_results, progress_bar, saved_settings
+from benchmarks.run import open_results, progress_bar, saved_settings, shown
 
 
 def defaults(resume: Path | None = None, **others: Any) -> dict[str, Any]:
@@ -57,13 +57,15 @@ def command(
     config.check()
     use_devices(config.devices)
     here = environment.describe()
-    with open_results(console, "hs1997", config, here, out, resume) as results:
-        run_rows(console, config, results, here)
-        records = results.read()
+
+    def show(records: list[Record]) -> None:
         with console.status("Drawing"):
             report = write_report(results.folder, records, draw(records, results.folder))
-    print_table(console, records)
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+        print_table(console, records)
+        console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+    with open_results(console, "hs1997", config, here, out, resume) as results, shown(results, show):
+        run_rows(console, config, results, here)
 
 
 def run_rows(console: Console, config: Config, results: Results, here: Record) -> None:
@@ -122,7 +124,8 @@ def over_devices(
 
     with ThreadPoolExecutor(len(here)) as pool:
         try:
-            for name in left:
+            # The longest first: one that begins last would leave the other devices with nothing to do.
+            for name in sorted(left, key=lambda name: ROWS[name].seconds(efforts[name]), reverse=True):
                 pool.submit(work, name)
             going = len(left)
             while going:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from benchmarks.errors import UsageError
-from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Effort
+from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Effort, Row
 from benchmarks.options import Int, check_devices, check_known, check_least, check_several
+
+DEFAULT = {row.experiment for row in ROWS.values() if row.default is not None}
+"""Experiments that the default run has rows of."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class Config:
     """Settings of a run; equal settings give equal results on equal machines."""
 
     experiments: tuple[str, ...] = tuple(EXPERIMENTS)
-    """Experiments of the paper."""
+    """Experiments of the paper; one that is named and has no row in the default run is run in full."""
     rows: tuple[str, ...] = ()
     """Rows by their names, whatever the experiments; by default those of the experiments that a default run has."""
     full: bool = False
@@ -48,7 +51,12 @@ class Config:
         found = {}
         for name, row in ROWS.items():
             wanted = name in self.rows if self.rows else row.experiment in self.experiments
-            effort = row.full if self.full or (self.rows and row.default is None) else row.default
+            effort = row.full if self.full or (self._is_named(row) and row.default is None) else row.default
             if wanted and effort is not None:
                 found[name] = Effort(self.trials or effort.trials, self.cap or effort.cap)
         return found
+
+    def _is_named(self, row: Row) -> bool:
+        """Whether the row, or an experiment that has none in the default run, was asked for by name."""
+        by_experiment = self.experiments != Config.experiments and row.experiment not in DEFAULT
+        return bool(self.rows) or by_experiment

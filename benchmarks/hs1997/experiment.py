@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from benchmarks.hs1997.rows import FreshSet, Recent, Row, Strings
+from benchmarks.hs1997.rows import Recent, Row, Strings
+from benchmarks.results import digits
 from rnnjax import unroll
 from rnnjax.learn import WeightGuessing
 from rnnjax.learn.forward import ForwardCarry
@@ -45,7 +46,7 @@ class Trial(NamedTuple):
     status: Int[Array, ""]
     """A place in `STATUSES`."""
     first_stop: Int[Array, ""]
-    """Sequences at which ST1 was met, -1 before."""
+    """Sequences at which the first part of the criterion was met, ST1 or a mean error of `Recent`; -1 before."""
     wrong: Bool[Array, "recent"]
     """Which of the last sequences were wrong; those before the first count as such."""
     errors: Float[Array, "recent"]
@@ -143,8 +144,9 @@ def _train(row: Row, trial: Trial, sequence: Example, key: Array) -> Trial:
     )
     status = trial.status
     if isinstance(row.criterion, Recent):
-        met = (trial.wrong.sum() <= row.criterion.wrong) & (trial.errors.mean() < row.criterion.error)
-        status = jnp.where(met, SOLVED, status)
+        first = trial.errors.mean() < row.criterion.error
+        status = jnp.where(first & (trial.wrong.sum() <= row.criterion.wrong), SOLVED, status)
+        trial = _first(trial, first)
     return trial._replace(status=jnp.where(is_finite((params, error)), status, DIVERGED))
 
 
@@ -159,10 +161,13 @@ def _look(row: Row, trial: Trial, key: Array) -> Trial:
         first = wrong <= row.criterion.wrong
         second = first & (error < row.criterion.error)
     going = trial.status == RUNNING
-    return trial._replace(
-        status=jnp.where(going & second, SOLVED, trial.status),
-        first_stop=jnp.where(going & first & (trial.first_stop < 0), trial.sequences, trial.first_stop),
-    )
+    trial = _first(trial, going & first)
+    return trial._replace(status=jnp.where(going & second, SOLVED, trial.status))
+
+
+def _first(trial: Trial, met: Bool[Array, ""]) -> Trial:
+    """Keeps when the first part of a criterion was met for the first time."""
+    return trial._replace(first_stop=jnp.where(met & (trial.first_stop < 0), trial.sequences, trial.first_stop))
 
 
 def _grow(row: Row, trial: Trial) -> Trial:
@@ -332,12 +337,16 @@ class Outcome(NamedTuple):
     sequences: int | None
     """Until success, or seen until the trial was given up or not finite any more."""
     first_stop: int | None
-    """Until ST1, for criteria that have it."""
+    """Until ST1, or until the mean error alone was small enough, for criteria that have it."""
     wrong: int | None
     """Of 2560 sequences after success, for rows with a published number."""
     seconds: float
     """Since the row began, with all its trials."""
     reason: str | None = None
+    recent_wrong: int | None = None
+    """How many of the last sequences, which `Recent` looks at, a trial that was given up had wrong."""
+    recent_error: float | None = None
+    """Their mean squared error."""
 
 
 class Progress(NamedTuple):
@@ -381,14 +390,16 @@ def outcome(row: Row, trial: Trial, number: int, wrong: int | None, seconds: flo
     status, sequences, first_stop = int(trial.status), int(trial.sequences), int(trial.first_stop)
     if isinstance(row.criterion, Recent) and row.criterion.from_start and status == SOLVED:
         sequences -= row.criterion.size
-    has_first = isinstance(row.criterion, FreshSet) and first_stop >= 0
+    is_seen = isinstance(row.criterion, Recent) and status == UNSOLVED and sequences >= row.criterion.size
     return Outcome(
         trial=number,
         status=STATUSES[status],
         sequences=sequences,
-        first_stop=first_stop if has_first else None,
+        first_stop=first_stop if row.first_stop is not None and first_stop >= 0 else None,
         wrong=wrong,
         seconds=round(seconds, 1),
+        recent_wrong=int(trial.wrong.sum()) if is_seen else None,
+        recent_error=digits(trial.errors.mean()) if is_seen else None,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.figures import COLOURS, in_style, save
-from benchmarks.hs1997.records import summarise
+from benchmarks.hs1997.records import shown_rows, summarise
 from benchmarks.results import Record, pick
 
 
@@ -19,7 +19,7 @@ def draw(records: Sequence[Record], folder: Path) -> Path:
 
 def trials(records: Sequence[Record]) -> Figure:
     """Sequences until success: every trial of every row, those given up at their cap, and the published numbers."""
-    names = list(dict.fromkeys(record["row"] for record in records))
+    names = shown_rows(records)
     figure = Figure(figsize=(9, 1.6 + 0.28 * len(names)))
     axes = figure.subplots()
     groups: dict[str, list[tuple[float, int]]] = {"solved": [], "unsolved": [], "diverged": []}

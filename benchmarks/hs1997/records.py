@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import TEST, Outcome
-from benchmarks.hs1997.rows import ROWS, Effort, Row
+from benchmarks.hs1997.rows import ROWS, Effort, Recent, Row
 from benchmarks.results import Record, pick
 
 
@@ -23,7 +23,7 @@ def make_record(config: Config, name: str, effort: Effort, outcome: Outcome, env
         "experiment": row.experiment,
         "method": row.method,
         "weights": row.counted,
-        "cap": effort.cap,
+        **effort._asdict(),
         **outcome._asdict(),
         "config": dataclasses.asdict(config),
         "environment": environment,
@@ -37,19 +37,27 @@ def missing(records: Sequence[Record], efforts: Mapping[str, Effort]) -> dict[st
     return {name: trials for name, trials in left.items() if trials}
 
 
+def shown_rows(records: Sequence[Record]) -> list[str]:
+    """The rows that have records, in the order of the paper: those that end first come first in the records."""
+    found = {record["row"] for record in records}
+    return [name for name in ROWS if name in found]
+
+
 class Summary(NamedTuple):
     """A row of the table."""
 
     row: Row
     records: list[Record]
+    trials: int
+    """All that were to be run: those that an interruption or an error cut off may have been the slow ones."""
     solved: float | None
-    """Per cent of our trials; None where there are none."""
+    """Per cent of them; None where none has ended."""
     sequences: np.ndarray
     """Until success, of our trials that were solved, in order."""
     ratio: float | None
     """Our median over the published number."""
     first_stop: float | None
-    """The median of ours."""
+    """The median of those of our trials that came to it."""
     wrong: float | None
     """The mean share of the test sequences."""
 
@@ -60,12 +68,14 @@ def summarise(records: Sequence[Record], name: str) -> Summary:
     solved = pick(mine, status="solved")
     sequences = np.sort([record["sequences"] for record in solved])
     published = row.published.sequences
-    stops = [record["first_stop"] for record in solved if record["first_stop"] is not None]
+    trials = mine[0]["trials"] if mine else 0
+    stops = [record["first_stop"] for record in mine if record["first_stop"] is not None]
     tests = [record["wrong"] for record in solved if record["wrong"] is not None]
     return Summary(
         row=row,
         records=mine,
-        solved=100 * len(solved) / len(mine) if mine else None,
+        trials=trials,
+        solved=100 * len(solved) / trials if mine else None,
         sequences=sequences,
         ratio=float(np.median(sequences)) / published if published and solved else None,
         first_stop=float(np.median(stops)) if stops else None,
@@ -80,12 +90,23 @@ def remarks(summary: Summary) -> str:
     if not mine:
         found.append("not run" if row.default else f"not run: for --full, up to {row.full.cap:,} sequences a trial")
     else:
-        unfinished = Config(**mine[0]["config"]).efforts[mine[0]["row"]].trials - len(mine)
+        unfinished = summary.trials - len(mine)
         if unfinished > 0:
-            found.append(f"{unfinished} trials more were cut off")
+            found.append(f"{unfinished} cut off before the end")
     for status, text in ("unsolved", "not solved within {} sequences"), ("diverged", "diverged after {} sequences"):
         seen = sorted({record["sequences"] for record in pick(mine, status=status)})
         if seen:
             span = f"{seen[0]:,}" if len(seen) == 1 else f"{seen[0]:,} to {seen[-1]:,}"
-            found.append(f"{len(pick(mine, status=status))} {text.format(span)}")
+            found.append(f"{len(pick(mine, status=status))} {text.format(span)}{_shortfall(row, mine, status)}")
     return "; ".join([*found, *([row.note] if row.note else [])])
+
+
+def _shortfall(row: Row, mine: Sequence[Record], status: str) -> str:
+    """How far trials were from the criterion when they were given up: medians."""
+    given_up = [record for record in pick(mine, status=status) if record["recent_wrong"] is not None]
+    if not given_up:
+        return ""
+    assert isinstance(row.criterion, Recent)
+    wrong, error = (np.median([record[name] for record in given_up]) for name in ("recent_wrong", "recent_error"))
+    size = row.criterion.size
+    return f": {100 * wrong / size:.3g} % of the last {size:,} wrong, error {error:.2g}"

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.hs1997.experiment import TEST
-from benchmarks.hs1997.records import Summary, remarks, summarise
-from benchmarks.hs1997.rows import ROWS
+from benchmarks.hs1997.records import Summary, remarks, shown_rows, summarise
+from benchmarks.hs1997.rows import ROWS, Row
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
 from rnnjax.learn import WeightGuessing
@@ -41,12 +41,16 @@ def print_table(console: Console, records: Sequence[Record]) -> None:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in ("row", "solved", "sequences, median (range)", "published", "ratio"):
         table.add_column(heading, no_wrap=heading == "row", justify="left" if heading == "row" else "right")
-    names = dict.fromkeys(record["row"] for record in records)
+    names = shown_rows(records)
     lines = []
     for name in names:
         summary = summarise(records, name)
         table.add_row(
-            name, _solved(summary), _number(*_spread(summary.sequences)), _published(summary), _ratio(summary)
+            name,
+            _solved(summary),
+            _number(*_spread(summary.sequences)) + _first(summary.row, summary.first_stop),
+            _published(summary),
+            _ratio(summary),
         )
         text = remarks(summary)
         lines += [f"{name}: {text}"] if text else []
@@ -65,7 +69,8 @@ def write_report(folder: Path, records: Sequence[Record], figure: Path) -> Path:
         summary='S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997: every row of '
         "its Tables 1 to 9, trained on-line as published.",
         how_to_read=(
-            "Solved: the share of trials that met the published criterion before they were given up at a cap.",
+            "Solved: the share of trials that met the published criterion before they were given up at a cap; those "
+            "that an interruption cut off count as not solved.",
             "Sequences: until then, the median and the range over the trials that did.",
             "Ratio: our median over the published number of sequences. A dash: not published, or not run.",
         ),
@@ -84,9 +89,9 @@ def _texts(summary: Summary) -> tuple[str, ...]:
         row.method + (f", rate {row.rate:g}" if has_rate else ""),
         f"{row.counted or row.weights or '-'}",
         "-" if published.solved is None else f"{published.solved:g} %",
-        _number(published.sequences, low, high) + _first(published.first_stop),
+        _number(published.sequences, low, high) + _first(row, published.first_stop),
         _solved(summary),
-        _number(*_spread(summary.sequences)) + _first(summary.first_stop),
+        _number(*_spread(summary.sequences)) + _first(row, summary.first_stop),
         _ratio(summary),
         "-" if published.wrong is None else f"{published.wrong * TEST:.1f}",
         "-" if summary.wrong is None else f"{summary.wrong * TEST:.1f}",
@@ -95,12 +100,13 @@ def _texts(summary: Summary) -> tuple[str, ...]:
 
 
 def _solved(summary: Summary) -> str:
-    return "-" if summary.solved is None else f"{summary.solved:.0f} % of {len(summary.records)}"
+    return "-" if summary.solved is None else f"{summary.solved:.0f} % of {summary.trials}"
 
 
 def _published(summary: Summary) -> str:
     solved, sequences = summary.row.published.solved, summary.row.published.sequences
-    return " ".join([f"{solved:g} %"] * (solved is not None) + [f"{sequences:,.0f}"] * (sequences is not None)) or "-"
+    texts = (None if solved is None else f"{solved:g} %", None if sequences is None else f"{sequences:,.0f}")
+    return " ".join(filter(None, texts)) or "-"
 
 
 def _ratio(summary: Summary) -> str:
@@ -119,5 +125,5 @@ def _number(middle: float | None, low: float | None, high: float | None) -> str:
     return f"{middle:,.0f}" + ("" if low is None else f" ({low:,.0f}-{high:,.0f})")
 
 
-def _first(first_stop: float | None) -> str:
-    return "" if first_stop is None else f", ST1 {first_stop:,.0f}"
+def _first(row: Row, first_stop: float | None) -> str:
+    return "" if first_stop is None else f", {row.first_stop} {first_stop:,.0f}"

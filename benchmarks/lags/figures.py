@@ -11,8 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from benchmarks.figures import COLOURS, in_style, save
 from benchmarks.lags.config import Config
-from benchmarks.lags.records import Row, half_life, longest_lag, make_row, rank_correlation
-from benchmarks.lags.report import first_arm
+from benchmarks.lags.records import Row, first_arm, make_row, remembered
 from benchmarks.results import Record
 
 MARKERS = "os^Dvp*X"
@@ -32,14 +31,14 @@ def draw_all(records: Sequence[Record], config: Config, folder: Path) -> dict[st
 def phase_diagram(records: Sequence[Record], config: Config) -> Figure:
     """Success rate of every cell at every lag, one panel a task."""
     lags = sorted(config.lags)
-    figure = Figure(figsize=(2.2 + 1.1 * len(lags) * len(config.tasks), 1.4 + 0.42 * len(config.cells)))
+    figure = Figure(figsize=(2.2 + 1.1 * len(lags) * len(config.tasks), 1.4 + 0.42 * len(config.learners)))
     panels = figure.subplots(1, len(config.tasks), sharey=True, squeeze=False)[0]
     for axes, task in zip(panels, config.tasks, strict=True):
         rows = [
-            [make_row(records, task=task, cell=cell, lag=lag, **first_arm(config)) for lag in lags]
-            for cell in config.cells
+            [make_row(records, task=task, lag=lag, **each, **first_arm(config)) for lag in lags]
+            for each in config.learners.values()
         ]
-        _heat_map(axes, rows, config.cells, [str(lag) for lag in lags])
+        _heat_map(axes, rows, list(config.learners), [str(lag) for lag in lags])
         axes.set(title=task, xlabel="lag (steps)")
     figure.colorbar(panels[0].images[0], ax=panels, label="share of seeds that succeed")
     return figure
@@ -51,10 +50,10 @@ def success_against_lag(records: Sequence[Record], config: Config) -> Figure:
     figure = Figure(figsize=(1.2 + 3.8 * len(config.tasks), 6.4))
     panels = figure.subplots(2, len(config.tasks), sharex=True, sharey="row", squeeze=False)
     for column, task in zip(panels.T, config.tasks, strict=True):
-        for index, ((colour, marker), cell) in enumerate(zip(_styles(), config.cells, strict=False)):
-            beside = 1.03 ** (index - (len(config.cells) - 1) / 2)  # where several have the same value, all show
-            rows = [make_row(records, task=task, cell=cell, lag=lag, **first_arm(config)) for lag in lags]
-            style = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.4, "label": cell}
+        for index, ((colour, marker), (name, each)) in enumerate(zip(_styles(), config.learners.items(), strict=False)):
+            beside = 1.03 ** (index - (len(config.learners) - 1) / 2)  # where several have the same value, all show
+            rows = [make_row(records, task=task, lag=lag, **each, **first_arm(config)) for lag in lags]
+            style = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.4, "label": name}
             places = [beside * lag for lag in lags]
             column[0].plot(places, [row.success for row in rows], **style)
             updates = [np.median(row.updates) if row.solved else math.nan for row in rows]
@@ -65,54 +64,48 @@ def success_against_lag(records: Sequence[Record], config: Config) -> Figure:
         column[1].minorticks_off()
     panels[0, 0].set_ylabel("share of seeds that succeed")
     panels[1, 0].set_ylabel("updates to success (median)")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(config.cells))
+    _legend(figure, panels[0, 0])
     return figure
 
 
 def half_life_and_lag(records: Sequence[Record], config: Config) -> Figure:
-    """The longest lag that is learned against the gradient's half-life at initialisation, one point a cell.
-
-    Of a task, lags that were not run with every cell are left out.
-    """
+    """The longest lag that is learned against the gradient's half-life at initialisation, one point a cell."""
     places = [0, *sorted(config.lags)]
-    wanted = first_arm(config)
     figure = Figure(figsize=(1.2 + 3.8 * len(config.tasks), 4.2))
     panels = figure.subplots(1, len(config.tasks), sharex=True, sharey=True, squeeze=False)[0]
     for axes, task in zip(panels, config.tasks, strict=True):
-        lags = [
-            lag
-            for lag in config.lags
-            if all(make_row(records, task=task, cell=cell, lag=lag, **wanted).runs for cell in config.cells)
-        ]
-        lives = [half_life(records, lags, task=task, cell=cell, **wanted) for cell in config.cells]
-        learned = [places.index(longest_lag(records, lags, task=task, cell=cell, **wanted)) for cell in config.cells]
+        lives, lags, correlation = remembered(records, config, task)
         longest = max([life for life in lives if math.isfinite(life)], default=1.0)
-        for (colour, marker), cell, life, place in zip(_styles(), config.cells, lives, learned, strict=False):
+        for (colour, marker), name, life, lag in zip(_styles(), config.learners, lives, lags, strict=False):
             # An infinite half-life stands at the right edge.
-            axes.plot(min(life, 3 * longest), place, marker, color=colour, markersize=8, label=cell, alpha=0.85)
-        correlation = rank_correlation(lives, learned)
-        found = "all equal" if math.isnan(correlation) else f"rank correlation {correlation:.2f}"
-        axes.set(title=f"{task}: {found}", xlabel="half-life at initialisation (steps)", xscale="log")
+            style = {"color": colour, "markersize": 8, "label": name, "alpha": 0.85}
+            axes.plot(min(life, 3 * longest), places.index(lag), marker, **style)
+        found = "none" if math.isnan(correlation) else f"{correlation:.2f}"
+        axes.set(title=f"{task}: rank correlation {found}", xlabel="half-life at initialisation (steps)", xscale="log")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(places)), ["none", *map(str, places[1:])])
     panels[0].set_ylabel("longest lag learned by half of the seeds")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(config.cells))
+    _legend(figure, panels[0])
     return figure
 
 
 def optimizers_and_clipping(records: Sequence[Record], config: Config) -> Figure:
     """Success rate of cells with optimisers against the threshold, one panel a task and lag; +: diverged."""
-    lags, kinds = sorted(config.lags), [(cell, optimizer) for cell in config.cells for optimizer in config.optimizers]
+    lags = sorted(config.lags)
+    kinds = {
+        f"{name} {optimizer}": {**each, "optimizer": optimizer}
+        for name, each in config.learners.items()
+        for optimizer in config.optimizers
+    }
     figure = Figure(figsize=(3 + 1.3 * len(config.clip) * len(lags), 1.6 + 0.4 * len(kinds) * len(config.tasks)))
     panels = figure.subplots(len(config.tasks), len(lags), sharex=True, sharey=True, squeeze=False)
     for line, task in zip(panels, config.tasks, strict=True):
         for axes, lag in zip(line, lags, strict=True):
             rows = [
-                [make_row(records, task=task, cell=cell, lag=lag, optimizer=optimizer, max_norm=max_norm)
-                 for max_norm in config.clip]
-                for cell, optimizer in kinds
-            ]  # fmt: skip
-            _heat_map(axes, rows, [" ".join(kind) for kind in kinds], [f"{max_norm:g}" for max_norm in config.clip])
+                [make_row(records, task=task, lag=lag, max_norm=max_norm, **kind) for max_norm in config.clip]
+                for kind in kinds.values()
+            ]
+            _heat_map(axes, rows, list(kinds), [f"{max_norm:g}" for max_norm in config.clip])
             axes.set(title=f"{task}, lag {lag}", xlabel="clipped to")
     figure.colorbar(panels[0, 0].images[0], ax=panels, label="share of seeds that succeed (+ share that diverges)")
     return figure
@@ -137,6 +130,11 @@ def _heat_map(axes: Axes, rows: Sequence[Sequence[Row]], names: Sequence[str], l
         text = row.failure or f"{share:.0%}" + (f" +{row.diverged / row.runs:.0%}" if row.diverged else "")
         colour = "white" if share <= 0.5 else "black"
         axes.text(column, line, text, ha="center", va="center", color=colour, fontsize=8)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 8))
 
 
 def _styles() -> Iterator[tuple[str, str]]:

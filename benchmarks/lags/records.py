@@ -1,18 +1,19 @@
 """From training to records, and from records to what tables and figures show.
 
-A record is one run: one seed of a cell on a task at a lag, with an optimiser and a threshold of clipping. Everything
-shown is made from records.
+A record is one run: one seed of a cell on a task at a lag, with an algorithm, an optimiser and a threshold of clipping.
+Everything shown is made from records.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.lags.config import Config
 from benchmarks.lags.experiment import Experiment, Learner, Result
 from benchmarks.results import Record, digits, pick
 from rnnjax import flow
@@ -43,6 +44,8 @@ def make_records(
             "baseline": digits(experiment.held_out.baseline),
             "clipped_share": digits(learner.clipped[run] / max(updates, 1)),
             "half_life": digits(half_lives[run]),
+            "examples": experiment.examples,
+            "seconds": digits(result.seconds),
             "tests": _tests(result.tests, run),
             "config": dataclasses.asdict(config),
             "environment": environment,
@@ -79,7 +82,7 @@ class Row:
     clipped: float
     """Share of the updates at which clipping engaged, the mean over runs."""
     half_life: float
-    """Of the gradient at initialisation, in steps, the median."""
+    """Of the gradient at initialisation, in steps, the median; medians are those of the seeds that have a number."""
     loss: float
     """Of the held-out sequences at the end, over that of the trivial predictor; the median."""
     right: float
@@ -100,7 +103,9 @@ def make_row(records: Sequence[Record], **wanted: Any) -> Row:
     statuses = [record["status"] for record in mine]
 
     def values(name: str) -> np.ndarray:
-        return np.array([float(record[name]) for record in mine])
+        """Of the seeds that have a number: one that diverged before its first test has no loss."""
+        found = np.array([float(record[name]) for record in mine])
+        return found[~np.isnan(found)] if not np.isnan(found).all() else found[:1]
 
     return Row(
         runs=len(mine),
@@ -109,7 +114,7 @@ def make_row(records: Sequence[Record], **wanted: Any) -> Row:
         updates=[record["updates"] for record in mine if record["status"] == "solved"],
         clipped=float(values("clipped_share").mean()),
         half_life=float(np.median(values("half_life"))),
-        loss=float(np.median(values("loss") / values("baseline"))),
+        loss=float(np.median(values("loss")) / values("baseline")[0]),
         right=float(np.median(values("right"))),
         failure=next((status for status in statuses if status not in TRAINED), None),
     )
@@ -129,6 +134,32 @@ def half_life(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> 
     """The gradient's half-life at initialisation, at the longest lag that was run; NaN if none was."""
     rows = [make_row(records, lag=lag, **wanted) for lag in sorted(lags)]
     return next((row.half_life for row in reversed(rows) if row.failure is None), math.nan)
+
+
+class Remembered(NamedTuple):
+    """Half-lives of the gradient at initialisation on a task, and the lags learned, one a learner of the settings."""
+
+    half_lives: list[float]
+    lags: list[int]
+    """The longest that half of the seeds learned; 0: none."""
+    correlation: float
+    """Of the ranks of the two, over the learners that have a half-life; an infinite one is the longest."""
+
+
+def remembered(records: Sequence[Record], config: Config, task: str) -> Remembered:
+    """Of the lags that were run with every learner."""
+    wanted: dict[str, Any] = {"task": task, **first_arm(config)}
+    learners = list(config.learners.values())
+    lags = [lag for lag in config.lags if all(make_row(records, lag=lag, **each, **wanted).runs for each in learners)]
+    lives = [half_life(records, lags, **each, **wanted) for each in learners]
+    learned = [longest_lag(records, lags, **each, **wanted) for each in learners]
+    known = [(life, lag) for life, lag in zip(lives, learned, strict=True) if not math.isnan(life)]
+    return Remembered(lives, learned, rank_correlation(*zip(*known, strict=True)) if known else math.nan)
+
+
+def first_arm(config: Config) -> dict[str, str | float]:
+    """The optimiser and the threshold that tables and figures against the lag are of."""
+    return {"optimizer": config.optimizers[0], "max_norm": config.clip[0]}
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

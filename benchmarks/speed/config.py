@@ -60,7 +60,7 @@ SHAPES = ("100x32x128", "100x64x256", "100x64x512", "1000x32x128", "35x20x650", 
 ON_ACCELERATORS = {
     "shapes": ["1024x64x64", "512x256x256", "4096x16x512", "1024x64x1024", *SHAPES],
     "libraries": ["rnnjax", "pytorch", "flax-linen", "jax-cudnn"],
-    "kernels": ["scan", "blocked", "fused"],
+    "kernels": ["scan", "blocked", "fused", "cudnn"],
     "repeats": 5,
     "dtype": "both",
     "budget": 500,

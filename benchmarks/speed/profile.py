@@ -9,7 +9,7 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ import jax.numpy as jnp
 
 import rnnjax
 from benchmarks import environment
+from benchmarks.commandline import run_alone
+from benchmarks.errors import UsageError
+from benchmarks.options import check_known, check_several
 from benchmarks.speed.config import parse_shape
 from benchmarks.speed.measure import draw
 
@@ -118,17 +121,38 @@ def instructions(program: str) -> dict[str, str]:
     return {name: purpose(*each) for name, each in found.items()}
 
 
-def write(path: Path, cells: Sequence[str] = CELLS, shapes: Sequence[str] = SHAPES) -> None:
-    """Appends a record for every network."""
+def command(file: Path, /, *, cells: tuple[str, ...] = CELLS, shapes: tuple[str, ...] = SHAPES) -> None:
+    """Find out where the time of a training step goes.
+
+    Prints the seconds of every cell on every shape by purpose, and appends them as records to a file.
+
+    Parameters
+    ----------
+    file
+        File of records to append to, or to begin.
+    cells
+        Cells, by their names in rnnjax.CELLS.
+    shapes
+        Sizes of the work, each TIMExBATCHxHIDDEN, with as many inputs as hidden units.
+    """
+    check_several("--cells", cells)
+    check_known("--cells", cells, rnnjax.CELLS)
+    check_several("--shapes", shapes)
+    for shape in shapes:
+        parse_shape(shape)
+    try:
+        file.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise UsageError(f"FILE: cannot write to {file}: {error.strerror}") from None
     here = environment.describe()
     for shape in shapes:
         for cell in cells:
             spent = profile(cell, shape)
-            with path.open("a", encoding="utf-8") as file:
-                record = {"cell": cell, "shape": shape, "seconds": spent, "environment": here}
-                file.write(json.dumps(record) + "\n")
+            record = {"cell": cell, "shape": shape, "seconds": spent, "environment": here}
+            with file.open("a", encoding="utf-8") as records:
+                records.write(json.dumps(record) + "\n")
             print(f"{cell} {shape}:", ", ".join(f"{name} {value:.3g} s" for name, value in spent.items()))
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    sys.exit(run_alone("python -m benchmarks.speed.profile", command, sys.argv[1:]))

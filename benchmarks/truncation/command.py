@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 from cyclopts import Parameter
 from rich.console import Console
 
 from benchmarks import environment
 from benchmarks.devices import use_devices
-from benchmarks.results import Results, pick
-from benchmarks.run import open_results, progress_bar, saved_settings
+from benchmarks.errors import failure
+from benchmarks.results import Record, Results, pick
+from benchmarks.run import open_results, progress_bar, saved_settings, shown
 from benchmarks.truncation.config import Config
 from benchmarks.truncation.experiment import Experiment
 from benchmarks.truncation.figures import draw
@@ -47,11 +49,13 @@ def command(
     config.check()
     use_devices(config.devices, config.seeds)
     here = environment.describe()
-    with open_results(console, "truncation", config, here, out, resume) as results:
-        measure(console, config, results, here)
-        records = results.read()
+
+    def show(records: list[Record]) -> None:
         report = write_report(results.folder, records, config, draw(records, config, results.folder))
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+        console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+    with open_results(console, "truncation", config, here, out, resume) as results, shown(results, show):
+        measure(console, config, results, here)
 
 
 def measure(console: Console, config: Config, results: Results, here: dict[str, Any]) -> None:
@@ -64,6 +68,12 @@ def measure(console: Console, config: Config, results: Results, here: dict[str, 
         bar = progress.add_task("", total=len(experiments), completed=len(done))
         for experiment in experiments:
             if experiment not in done:
-                progress.update(bar, description=f"{experiment.cell_name}, lag {experiment.lag}")
-                results.append(make_records(experiment, experiment.measure(), here))
+                description = f"{experiment.cell_name}, lag {experiment.lag}"
+                progress.update(bar, description=description)
+                try:
+                    results.append(make_records(experiment, experiment.measure(), here))
+                except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                    status = failure(error)
+                    console.print(f"{description}: {status}", style="red")
+                    results.append(make_records(experiment, experiment.failed(), here, status))
                 progress.advance(bar)

@@ -41,6 +41,8 @@ class Config:
         check_known("--cells", self.cells, CELLS)
         for lag in self.lags:
             try:
-                TASKS[self.task](lag)
+                steps = TASKS[self.task](lag).max_length
             except ValueError as error:
                 raise UsageError(f"--lags: {error}") from None
+            if min(self.k2) > steps:
+                raise UsageError(f"--k2: all are above the {steps} steps of {self.task} at lag {lag}")

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import numpy as np
 
 from benchmarks.devices import SEEDS, over_seeds
 from benchmarks.seeds import BATCHES, draw_batches, draw_params
@@ -51,3 +52,8 @@ class Experiment:
         measure = over_seeds(bias, config.seeds, config.batch_size, (SEEDS, BATCHES), config.devices)
         agreement: Agreement = jax.device_get(measure((params, batches)))
         return agreement
+
+    def failed(self) -> Agreement:
+        """The result of an experiment that could not be done: no numbers, in the shape of the real ones."""
+        unknown: Any = np.full((self.config.seeds, len(self.k2)), np.nan)
+        return Agreement(*[unknown] * len(Agreement._fields))

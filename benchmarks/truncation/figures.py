@@ -26,7 +26,9 @@ def bias_against_k2(records: Sequence[Record], config: Config) -> Figure:
     panels = figure.subplots(2, len(lags), sharey="row", squeeze=False)
     for column, lag in zip(panels.T, lags, strict=True):
         for index, cell in enumerate(config.cells):
-            mine = pick(records, cell=cell, lag=lag)
+            mine = pick(records, cell=cell, lag=lag, status="ok")
+            if not mine:  # failed, or an interruption came first
+                continue
             k2 = sorted({record["k2"] for record in mine})
             for axes, quantity in zip(column, QUANTITIES, strict=True):
                 samples = np.stack([values(pick(mine, k2=steps), quantity) for steps in k2], axis=1)
@@ -41,5 +43,6 @@ def bias_against_k2(records: Sequence[Record], config: Config) -> Figure:
         column[1].set_xlabel("k2, steps that the error goes back")
     for axes, label in zip(panels[:, 0], QUANTITIES.values(), strict=True):
         axes.set_ylabel(label)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(config.cells))
+    labels = [axes.get_legend_handles_labels() for axes in panels[0]]
+    figure.legend(*max(labels, key=lambda found: len(found[1])), loc="outside lower center", ncols=len(config.cells))
     return figure

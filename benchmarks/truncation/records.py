@@ -8,8 +8,10 @@ from benchmarks.truncation.experiment import Experiment
 from rnnjax.learn import Agreement
 
 
-def make_records(experiment: Experiment, agreement: Agreement, environment: Record) -> Iterator[Record]:
-    """One record a seed and a k2."""
+def make_records(
+    experiment: Experiment, agreement: Agreement, environment: Record, status: str = "ok"
+) -> Iterator[Record]:
+    """One record a seed and a k2; another `status` is that of an experiment that failed."""
     for seed in range(experiment.config.seeds):
         for place, steps in enumerate(experiment.k2):
             yield {
@@ -17,6 +19,7 @@ def make_records(experiment: Experiment, agreement: Agreement, environment: Reco
                 **experiment.key,
                 "k2": steps,
                 "seed": seed,
+                "status": status,
                 **{name: digits(values[seed, place]) for name, values in agreement._asdict().items()},
                 "config": dataclasses.asdict(experiment.config),
                 "environment": environment,
@@ -24,5 +27,5 @@ def make_records(experiment: Experiment, agreement: Agreement, environment: Reco
 
 
 def is_done(records: Sequence[Record], experiment: Experiment) -> bool:
-    """Whether all records of an experiment are there."""
-    return len(pick(records, **experiment.key)) == experiment.config.seeds * len(experiment.k2)
+    """Whether all records of an experiment are there; one that failed is tried again."""
+    return len(pick(records, **experiment.key, status="ok")) == experiment.config.seeds * len(experiment.k2)

@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick, values
 from benchmarks.truncation.config import Config
+from rnnjax.learn import Agreement
 
 
 def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...]]:
@@ -17,10 +18,9 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
         for lag in sorted(config.lags):
             for k2 in sorted({record["k2"] for record in pick(records, cell=cell, lag=lag)}):
                 mine = pick(records, cell=cell, lag=lag, k2=k2)
-                medians = (
-                    np.median(values(mine, quantity)) for quantity in ("cosine", "relative_norm", "relative_error")
-                )
-                rows.append((cell, str(lag), str(k2), *(f"{median:.3g}" for median in medians)))
+                failure = next((record["status"] for record in mine if record["status"] != "ok"), None)
+                medians = (f"{np.median(values(mine, quantity)):.3g}" for quantity in Agreement._fields)
+                rows.append((cell, str(lag), str(k2), *((failure, "", "") if failure else medians)))
     return rows
 
 

@@ -15,13 +15,15 @@ hold anything: who keeps them or multiplies them by a matrix clears them first (
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+from rnnjax.kernels.base import vary_with
 
 Parts = tuple[Array, ...]
 """An array `[batch, n * units]` as n arrays `[rows, lanes]`."""
@@ -61,6 +63,19 @@ class Apart(NamedTuple):
         jaxpr = self.closed.jaxpr
         read = {id(atom) for equation in jaxpr.eqns for atom in equation.invars} | {id(atom) for atom in jaxpr.outvars}
         return tuple(id(variable) in read for variable in jaxpr.invars)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether it sums over the units of a gate: then it cannot be evaluated for some of them alone."""
+
+        def summed(equation: Any) -> int:
+            (aval,) = (atom.aval for atom in equation.invars)
+            return math.prod(aval.shape[axis] for axis in equation.params["axes"])
+
+        return any(
+            equation.primitive.name == "reduce_sum" and summed(equation) > 1
+            for equation in _equations(self.closed.jaxpr)
+        )
 
     def __call__(self, *leaves: Parts | None) -> Any:
         """The results' parts, from those of all leaves of the arguments; one that is not read may be None."""
@@ -114,9 +129,9 @@ def take_apart(function: Callable[..., Any], units: int, *arguments: Any) -> Apa
     return apart
 
 
-def clear(part: Array, units: int) -> Array:
-    """A part with zeros in the lanes of padding."""
-    if part.shape[-1] <= units:
+def clear(part: Array, units: int | Array) -> Array:
+    """A part with zeros in the lanes of padding: those from `units` on."""
+    if isinstance(units, int) and part.shape[-1] <= units:
         return part
     return jnp.where(lax.broadcasted_iota(jnp.int32, part.shape, 1) < units, part, jnp.zeros_like(part))
 
@@ -134,7 +149,7 @@ def _run(apart: Apart, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Va
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
         name, shapes = equation.primitive.name, [atom.aval.shape for atom in equation.outvars]
-        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        inner = _inner(equation)
         results: list[Value] | None
         if inner is not None:
             results = _run(apart, getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
@@ -147,6 +162,18 @@ def _run(apart: Apart, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Va
             raise NotApart(f"{name} of {given} to {shapes[0]}, where {apart.batch} is the batch".replace("\n", " "))
         known.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _inner(equation: Any) -> Any:
+    """The function that an equation calls, None if it calls none."""
+    return equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All, those of functions that are called included."""
+    for equation in jaxpr.eqns:
+        inner = _inner(equation)
+        yield from [equation] if inner is None else _equations(getattr(inner, "jaxpr", inner))
 
 
 def _constant(apart: Apart, constant: Any) -> Value:
@@ -173,6 +200,7 @@ def _elementwise(
     def apply(*parts: Array) -> Array:
         common = jnp.broadcast_shapes(*(part.shape for part in parts))
         wide = [part if part.shape == common else jnp.broadcast_to(part, common) for part in parts]
+        wide = vary_with(wide, wide)  # numbers, outside kernels
         result: Array = lax.add(*wide) if primitive.name == "add_any" else primitive.bind(*wide, **params)
         return result
 

@@ -44,10 +44,7 @@ def run(
 
 
 def pays(cell: Cell[Any, Any], xs: Array) -> bool:
-    """Whether a training step is faster than by the scan, on a CPU of two cores (benchmarks/reference/speed.jsonl).
-
-    A few steps are compiled faster than they are run.
-    """
+    """Whether "auto" takes it where nothing is measured: a few steps are run faster than the loop is compiled."""
     return isinstance(cell, PointwiseCell) and len(xs) >= 16
 
 
@@ -137,13 +134,14 @@ def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) ->
     wide, carry, fresh, xs, _, valid, borders = primals
     cell, params = plan.cell, cast(wide, plan.dtypes)
     final, carries, products = forward(plan, *primals)
-    d_params, d_carry, d_fresh = jax.tree.map(_instantiate, tangents[:3], (wide, carry, fresh))
-    d_params = cast(d_params, plan.dtypes)
+    d_wide, d_carry, d_fresh = jax.tree.map(_instantiate, tangents[:3], (wide, carry, fresh))
     d_xs, d_added = map(_unless_zero, tangents[3:5], primals[3:5])
 
-    # The backward pass keeps what is an argument of the checkpoint, and computes all else again.
+    # The backward pass keeps what is an argument of the checkpoint, and computes all else again. The tangents of the
+    # parameters come wide into both loops: transposed, they are the gradients that add up there.
     @partial(jax.checkpoint, prevent_cse=False)
-    def block(d_params: Any, d_fresh: Any, d_carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+    def block(d_wide: Any, d_fresh: Any, d_carry: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        d_params = cast(d_wide, plan.dtypes)
         (x, d_x, d_added, carries, products, valid, borders), start = inputs
         before = _before(plan, start, carries)
         before = before if borders is None else select(borders, fresh, before)
@@ -161,7 +159,7 @@ def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) ->
             _, d_h = jax.jvp(cell.recurrent_input, (before,), (d_carry,))
             *first, last = known
             d_products = (*first, last + cell.multiply(params, d_h))
-            d_new = perturb(local(d_params, d_products, d_carry), d_perturbation)
+            d_new = perturb(local(cast(d_wide, plan.dtypes), d_products, d_carry), d_perturbation)
             d_carry = select(valid, d_new, d_carry)
             return d_carry, d_carry
 
@@ -170,7 +168,7 @@ def tangents(plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) ->
 
     inputs = xs, d_xs, d_added, carries, products, valid, borders
     starts = _starts(plan, carry, carries)
-    body = partial(block, d_params, d_fresh)
+    body = partial(block, d_wide, d_fresh)
     d_final, d_carries = over_blocks(body, d_carry, inputs, plan.block, reverse=plan.reverse, starts=starts)
     return (final, carries), (d_final, d_carries)
 

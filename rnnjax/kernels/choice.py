@@ -1,20 +1,21 @@
 """What "auto" takes: by cell, time, batch and precision, and by what was measured on the platform.
 
-measured.json holds the times of training steps on accelerators, `python -m benchmarks.speed.table` writes it from the
-records of the speed benchmark. Where it has none that are close, of the kind of device that is here, an accelerator
-does as a CPU does: "fused" is never taken where it was not seen to run. Nothing has been measured on an accelerator
-yet.
+measured.json holds the times of training steps, `python -m benchmarks.speed.table` writes it from the records of the
+speed benchmark. A row speaks for all cells of as many gates, in its precision, at every size near its own, on devices
+of its kind; the nearest is followed. Without one all platforms do alike, and none takes "fused".
 """
 
 import json
 import math
+from collections.abc import Callable
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax import Array
+from jax.sharding import AxisType
 
 from rnnjax.cells.base import Cell, PointwiseCell
 from rnnjax.cells.linear import ParallelCell
@@ -25,6 +26,8 @@ PLATFORMS = ("cpu", "cuda", "tpu", "other")
 MEASURED = Path(__file__).with_name("measured.json")
 NEAR = 3.0
 """How many doublings of time, batch and units together a shape may be away from one that was measured."""
+MARGIN = 1.1
+"""How many times as fast as the usual kernel another has to be: less is the noise of the measurement."""
 
 
 class Choice(NamedTuple):
@@ -32,11 +35,13 @@ class Choice(NamedTuple):
 
     platform: str
     cell: str
+    steps: int
+    """Of the sequence, or of its segment with `remat`."""
     kernel: str
     why: str
 
     def __str__(self) -> str:
-        return f"{self.platform}: {self.kernel!r} for {self.cell}: {self.why}"
+        return f"{self.platform}: {self.kernel!r} for {self.cell} over {self.steps} steps: {self.why}"
 
 
 class Measured(NamedTuple):
@@ -62,55 +67,81 @@ def decide(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> dict[str, str]:
     """The name of a kernel for every platform."""
-    usual = _usual(cell, xs)
-    choices = [Choice("cpu", type(cell).__name__, *usual)]
-    for platform in PLATFORMS[1:]:
-        if stretch.perturbations is None:
-            found = _elsewhere(platform, cell, params, xs, carry, usual)
-        else:
-            found = usual[0], f"{usual[1]}; perturbations need the steps one by one"
-        choices.append(Choice(platform, type(cell).__name__, *found))
+    found = {platform: _on(platform, cell, params, xs, carry, stretch) for platform in PLATFORMS}
     heard = listener.get()
     if heard is not None:
-        heard.extend(choices)
-    return {choice.platform: choice.kernel for choice in choices}
+        heard.extend(Choice(platform, type(cell).__name__, len(xs), *each) for platform, each in found.items())
+    return {platform: kernel for platform, (kernel, _) in found.items()}
 
 
-def _usual(cell: Cell[Any, Any], xs: Array) -> tuple[str, str]:
-    """The kernel on a CPU, and why."""
-    if isinstance(cell, ParallelCell):
-        return "scan", "a linear recurrence, but all steps at once are slower on a CPU"
-    if not isinstance(cell, PointwiseCell):
-        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
-    if blocked.pays(cell, xs):
-        return "blocked", "its training step is faster than the scan's, as measured on a CPU"
-    return "scan", '"blocked" does not pay for so few steps, as measured on a CPU'
-
-
-def _elsewhere(
-    platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, usual: tuple[str, str]
-) -> tuple[str, str]:
-    """The kernel on another platform: as measured there, else the usual one."""
-    if isinstance(cell, ParallelCell):
+def _on(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, stretch: Stretch) -> tuple[str, str]:
+    """The kernel on a platform, and why: as measured there, else the usual one."""
+    usual = _usual(cell, xs)
+    if isinstance(cell, ParallelCell) and platform != "cpu":
+        if stretch.perturbations is not None:
+            return "scan", "a linear recurrence, but perturbations need the steps one by one"
         return "parallel", "a linear recurrence, all steps at once; not measured yet"
     if not isinstance(cell, PointwiseCell):
         return usual
     rows = near(platform, cell, params, xs)
     if not rows:
         return usual[0], f"{usual[1]}; nothing near it is measured on this platform"
-    kinds = kinds_here(platform)
+    kinds = {device.device_kind for device in devices_here(platform)}
     row = next((row for row in rows if row.device in kinds), None)
     if row is None:
         return usual[0], f"{usual[1]}; what is measured near it is on {rows[0].device}, which is not here"
     if product_precision() != "default":
         return usual[0], f"{usual[1]}; nothing is measured with products in precision {product_precision()!r}"
-    times = row.milliseconds
+    return _fastest(row, usual, partial(_obstacle, row, cell, params, xs, carry, stretch))
+
+
+def _usual(cell: Cell[Any, Any], xs: Array) -> tuple[str, str]:
+    """The kernel on a CPU, and where nothing is measured, and why."""
+    if isinstance(cell, ParallelCell):
+        return "scan", "a linear recurrence, but all steps at once are slower on a CPU, save for the smallest cells"
+    if not isinstance(cell, PointwiseCell):
+        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
+    if blocked.pays(cell, xs):
+        return "blocked", "one product a step in the backward loop, where the scan has two"
+    return "scan", FEW_STEPS
+
+
+FEW_STEPS = '"blocked" takes longer to compile than so few steps can make up for'
+
+
+def _obstacle(
+    row: Measured, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any, stretch: Stretch, kernel: str
+) -> str | None:
+    """Why "auto" does not take a kernel that was measured; None if it may."""
+    if kernel == "blocked":
+        return None if blocked.pays(cell, xs) else FEW_STEPS
+    if kernel != "fused":
+        return None
+    if stretch.perturbations is not None:
+        return "perturbations need the steps one by one"
+    if may_be_spread(row.platform):
+        return "several devices are here, and only jax.shard_map spreads it over them"
+    if cell.hidden_size > row.hidden:
+        return "with fewer units it may have been another kernel, whose weights fit the chip"
+    return fused.obstacle(row.platform, cell, params, xs, carry)
+
+
+def _fastest(row: Measured, usual: tuple[str, str], obstacle: Callable[[str], str | None]) -> tuple[str, str]:
+    """The kernel that took the least time, of those that have no obstacle, and why."""
+    times, passed_over = row.milliseconds, ""
     for kernel in sorted(times, key=lambda name: times[name]):
-        if kernel != "fused" or fused.obstacle(platform, cell, params, xs, carry) is None:
-            others = ", ".join(f"{times[name]:.3g} by {name!r}" for name in times if name != kernel)
-            at = f"{row.time}x{row.batch}x{row.hidden} in {row.dtype} on {row.device}"
-            return kernel, f"{times[kernel]:.3g} ms a training step, {others}, measured at {at}"
-    return usual
+        why = obstacle(kernel)
+        if why is None:
+            break
+        passed_over += f"; not {kernel!r}: {why}"
+    else:
+        return usual[0], usual[1] + passed_over
+    if kernel != usual[0] and times.get(usual[0], math.inf) < MARGIN * times[kernel]:
+        passed_over += f"; {kernel!r} has less than {MARGIN:g} times its speed, which may be noise"
+        kernel = usual[0]
+    others = ", ".join(f"{times[name]:.3g} by {name!r}" for name in times if name != kernel)
+    at = f"{row.time}x{row.batch}x{row.hidden} in {row.dtype} on {row.device}"
+    return kernel, f"{times[kernel]:.3g} ms a training step, {others}, measured at {at}{passed_over}"
 
 
 def near(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array) -> list[Measured]:
@@ -131,12 +162,23 @@ def gates(cell: PointwiseCell[Any, Any], params: Any) -> int:
     return int(params.w_h.size // cell.hidden_size**2)
 
 
-def kinds_here(platform: str) -> set[str]:
+def devices_here(platform: str) -> list[jax.Device]:
     """The devices of a platform that JAX runs on here: on another kind, a kernel may not fit."""
     try:
-        return {device.device_kind for device in jax.devices(platform)}
+        return jax.devices(platform)
     except RuntimeError:
-        return set()
+        return []
+
+
+def may_be_spread(platform: str) -> bool:
+    """Whether the compiler may be about to share out the work over devices, as it cannot a kernel of Pallas.
+
+    Inside `jax.shard_map` over all axes each device has work of its own.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    shared = [kind for kind, size in zip(mesh.axis_types, mesh.axis_sizes, strict=True) if size > 1]
+    inside = AxisType.Manual in mesh.axis_types and all(kind == AxisType.Manual for kind in shared)
+    return len(devices_here(platform)) > 1 and not inside
 
 
 @cache

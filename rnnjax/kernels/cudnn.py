@@ -1,15 +1,18 @@
 """The LSTM of cuDNN, through `jax.experimental.rnn`: NVIDIA GPUs, float32, reverse mode of differentiation alone.
 
-Its gradients are cuDNN's own, so that there is no forward mode, no second derivative and no `jax.vmap`: it is taken
-when asked for by name, and never by "auto".
+Its gradients are cuDNN's own, so that there is no forward mode, no second derivative and no `jax.vmap`, each of which
+is an error: it is taken when asked for by name, and never by "auto".
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import rnn
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from rnnjax.cells.base import Cell
 from rnnjax.cells.lstm import LSTM, LSTMCarry, LSTMParams
@@ -71,23 +74,63 @@ def lstm(
     batch = inputs.shape[1]
     lengths = jnp.full(batch, time, jnp.int32) if valid is None else valid.reshape(time, batch).sum(0, dtype=jnp.int32)
     h, c = (leaf.reshape(1, batch, size) for leaf in carry)
-    ys, h, c = rnn.lstm(
-        (inputs[::-1] if reverse else inputs).swapaxes(0, 1),
-        h,
-        c,
-        pack(params),
-        jnp.maximum(lengths, 1),
-        input_size=features,
-        hidden_size=size,
-        num_layers=1,
-        dropout=0.0,
-        bidirectional=False,
-    )
+    inputs = (inputs[::-1] if reverse else inputs).swapaxes(0, 1)
+    ys, h, c = _once(jnp.maximum(lengths, 1), inputs, h, c, pack(params))
     ys = ys.swapaxes(0, 1).reshape(time, *batch_shape, size)
     final = LSTMCarry(h.reshape(*batch_shape, size), c.reshape(*batch_shape, size))
     if valid is not None:
         final = select(lengths.reshape(*batch_shape) > 0, final, carry)
     return final, select(valid, ys[::-1] if reverse else ys, jnp.zeros_like(ys))
+
+
+def _lstm(lengths: Array, *floating: Array) -> tuple[Array, Array, Array]:
+    """Outputs and the final carry, batch-major, of inputs, carry and weights."""
+    inputs, h, c, weights = floating
+    found: tuple[Array, Array, Array] = rnn.lstm(
+        inputs,
+        h,
+        c,
+        weights,
+        lengths,
+        input_size=inputs.shape[-1],
+        hidden_size=h.shape[-1],
+        num_layers=1,
+        dropout=0.0,
+        bidirectional=False,
+    )
+    return found
+
+
+@jax.custom_vjp
+def _once(*arguments: Array) -> tuple[Array, Array, Array]:
+    """The same, but for an error of ours where JAX would differentiate cuDNN's gradients, or map either."""
+    return _lstm(*map(_guard.bind, arguments))
+
+
+def _forward(*arguments: Array) -> tuple[tuple[Array, Array, Array], Any]:
+    lengths, *floating = map(_guard.bind, arguments)
+    found: tuple[tuple[Array, Array, Array], Any] = jax.vjp(partial(_lstm, lengths), *floating)
+    return found
+
+
+def _backward(gradient: Any, cotangents: tuple[Array, Array, Array]) -> tuple[Array | None, ...]:
+    return None, *gradient(tuple(map(_guard.bind, cotangents)))
+
+
+_once.defvjp(_forward, _backward)
+
+
+def _refuse(what: str, *_: Any) -> Any:
+    raise ValueError(f'kernel "cudnn" {what}: use kernel "auto"')
+
+
+_guard = Primitive("cudnn_guard")
+"""Gives its argument, which can be neither differentiated nor mapped: it stands where JAX does neither."""
+_guard.def_impl(lambda array: array)
+_guard.def_abstract_eval(lambda aval: aval)
+mlir.register_lowering(_guard, lambda context, array: [array])
+ad.primitive_jvps[_guard] = partial(_refuse, "is differentiated once, in reverse")
+batching.primitive_batchers[_guard] = partial(_refuse, "does not work under jax.vmap")
 
 
 def pack(params: LSTMParams) -> Array:

@@ -1,5 +1,7 @@
 """The whole loop over time in one kernel, on TPUs and NVIDIA GPUs, with the recurrent weights kept on the chip.
 
+On a GPU, weights that do not fit there are multiplied in one kernel a step, with the cell's arithmetic inside it.
+
 Forward, a step of the kernel is the product with the weights and the cell's `pointwise`, inlined. For the derivative
 the carries are the solution of carry_t = f_t(carry_(t-1)) for all t: by the implicit function theorem their tangents
 are that of a linear recurrence, with J_t the Jacobian of f_t and b_t what inputs, weights and the first carry
@@ -18,7 +20,7 @@ recurrences of these two kinds.
 """
 
 import math
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -26,12 +28,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rnnjax.cells.base import Cell, PointwiseCell, carry_dtype, output_dtype
+from rnnjax.cells.base import Cell, PointwiseCell, output_dtype
 from rnnjax.kernels import pallas_gpu, pallas_tpu
-from rnnjax.kernels.apart import Apart, NotApart, Parts, clear, take_apart
+from rnnjax.kernels.apart import Apart, NotApart, Parts, take_apart
 from rnnjax.kernels.base import Stretch, refused, select, vary_with
 from rnnjax.kernels.blocked import reads_only_the_sum
-from rnnjax.kernels.pallas import Body, Constant, Loop, Obstacle, narrow, pad, widen
+from rnnjax.kernels.pallas import Body, Loop, Obstacle, Rest, like, narrow, pad, widen
 
 BACKENDS = (pallas_tpu, pallas_gpu)
 interpreted: ModuleType | None = None
@@ -139,13 +141,16 @@ def forward(plan: Plan, backend: ModuleType, steps: Steps) -> Any:
     """The carries after every step."""
     functions = Functions.of(plan.cell, steps.params, steps.carry)
 
-    def body(constants: list[Constant], fresh: list[Parts], carry: list[Parts], x: list[Parts]) -> tuple[Any, Any]:
+    def body(vectors: list[Parts], fresh: list[Parts], carry: list[Parts], x: list[Parts]) -> tuple[Parts, Rest]:
         (zx,), valid, goes_on = _without_flags(steps, x)
         begun = [_choose(goes_on, *each) for each in zip(carry, fresh, strict=True)] if fresh else carry
-        zh = functions.multiply(constants[0], functions.seen(*begun))
-        after = functions.after(*functions.given(constants), zx, zh, *begun)
-        carry = [_choose(valid, *each) for each in zip(after, begun, strict=True)]
-        return carry, carry
+
+        def rest(zh: Parts) -> tuple[list[Parts], list[Parts]]:
+            after = functions.after(*functions.given(vectors), zx, zh, *begun)
+            carry = [_choose(valid, *each) for each in zip(after, begun, strict=True)]
+            return carry, carry
+
+        return functions.seen(*begun), rest
 
     return _loop(backend, functions, steps, plan.reverse, body, steps.params.w_h, steps.carry, steps.zs)
 
@@ -156,18 +161,22 @@ def backward(plan: Plan, backend: ModuleType, steps: Steps, before: Any, g: Any)
     zh = plan.cell.recur(steps.params, steps.begun(before))
     products = (steps.zs + zh,) if functions.sums else (steps.zs, zh)
 
-    def body(constants: list[Constant], fresh: list[Parts], e: list[Parts], x: list[Parts]) -> tuple[Any, Any]:
+    def body(vectors: list[Parts], fresh: list[Parts], e: list[Parts], x: list[Parts]) -> tuple[Parts, Rest]:
         inputs, valid, goes_on = _without_flags(steps, x)
         products, before, g = inputs[: -2 * len(e)], inputs[-2 * len(e) : -len(e)], inputs[-len(e) :]
         zx, zh = products if len(products) == 2 else (*products, tuple(map(jnp.zeros_like, products[0])))
         begun = [_choose(goes_on, *each) for each in zip(before, fresh, strict=True)] if fresh else before
         e = [_add(*each) for each in zip(e, g, strict=True)]
         e_after = [_choose(valid, each, None) for each in e]
-        e_zh, *direct = functions.before(*functions.given(constants), zx, zh, *begun, *e_after)
-        through = functions.unseen(*begun, functions.multiply(constants[0], e_zh))
-        e_begun = [_add(*each) for each in zip(direct, through, strict=True)]
-        e_before = [_choose(valid, *each) for each in zip(e_begun, e, strict=True)]
-        return [_choose(goes_on, each, None) for each in e_before], e
+        e_zh, *direct = functions.before(*functions.given(vectors), zx, zh, *begun, *e_after)
+
+        def rest(e_seen: Parts) -> tuple[list[Parts], list[Parts]]:
+            through = functions.unseen(*begun, e_seen)
+            e_begun = [_add(*each) for each in zip(direct, through, strict=True)]
+            e_before = [_choose(valid, *each) for each in zip(e_begun, e, strict=True)]
+            return [_choose(goes_on, each, None) for each in e_before], e
+
+        return e_zh, rest
 
     start = jax.tree.map(jnp.zeros_like, steps.carry)
     inputs = products, before, g
@@ -222,25 +231,15 @@ class Functions(NamedTuple):
         params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
         return _trace(cell, params, carry, jax.sharding.get_abstract_mesh())
 
-    def given(self, constants: list[Constant]) -> list[Parts | None]:
-        """The leaves of the parameters, from what comes after the matrix; None if not read."""
-        read = iter(constants[1:])
-        return [_vector(next(read)) if is_read else None for is_read in self.reads]
+    @property
+    def mixes(self) -> bool:
+        """Whether one of them sums over the units of a gate."""
+        return any(function.mixes for function in (self.after, self.before, self.seen, self.unseen))
 
-    def multiply(self, matrix: Constant, parts: Parts) -> Parts:
-        """The product with a matrix in its precision, added up in float32 or wider."""
-        rows, columns = matrix.shape
-        cleared = [clear(part, self.units).astype(matrix.dtype) for part in parts]
-        wide = carry_dtype(matrix.dtype)
-
-        def column(index: int) -> Array:
-            blocks = (matrix.block(row, index) for row in range(rows))
-            products = (
-                lax.dot(part, block, preferred_element_type=wide) for part, block in zip(cleared, blocks, strict=True)
-            )
-            return reduce(jnp.add, products)
-
-        return tuple(map(column, range(columns)))
+    def given(self, vectors: list[Parts]) -> list[Parts | None]:
+        """The leaves of the parameters, from those that are read; None for the others."""
+        read = iter(vectors)
+        return [next(read) if is_read else None for is_read in self.reads]
 
 
 @lru_cache(maxsize=256)
@@ -266,10 +265,6 @@ def _trace(cell: PointwiseCell[Any, Any], params: Any, carry: Any, mesh: Any) ->
     sums = reads_only_the_sum(cell, params, z, carry)
     inputs = take_apart(cell.recurrent_input, units, carry), take_apart(unseen, units, carry, seen)
     return Functions(units, sums, cell.is_damped, reads, forth, back, *inputs)
-
-
-def _vector(constant: Constant) -> Parts:
-    return tuple(constant.block(0, gate) for gate in range(constant.shape[1]))
 
 
 def _loop(
@@ -308,26 +303,21 @@ def _loop(
     outputs = backend.scan(
         Loop(
             body,
-            constants=[
-                widen(widen(matrix, 0, units, lanes), 1, units, lanes),
-                *(widen(leaf[None], 1, units, lanes) for leaf in read),
-            ],
+            functions.mixes,
+            matrix=widen(widen(matrix, 0, units, lanes), 1, units, lanes),
+            vectors=[widen(leaf[None], 1, units, lanes) for leaf in read],
             rows=[] if steps.borders is None else [over_batch(leaf) for leaf in jax.tree.leaves(steps.fresh)],
             carry=starts,
             xs=[*map(over_time, jax.tree.leaves(inputs)), *flags],
             ys=[like(start, (time, *start.shape)) for start in starts],
             reverse=reverse,
+            units=units,
             lanes=lanes,
         ),
         interpret=interpreted is not None,
     )
     ys = (narrow(leaf[:, :batch], units, lanes) for leaf in outputs)
     return jax.tree.unflatten(structure, [leaf.reshape(*inputs_shape, leaf.shape[-1]) for leaf in ys])
-
-
-def like(array: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """The type of an array of another shape."""
-    return jax.ShapeDtypeStruct(shape, array.dtype, manual_axis_type=jax.typeof(array).manual_axis_type)
 
 
 # --- platforms --------------------------------------------------------------------------------------------------------

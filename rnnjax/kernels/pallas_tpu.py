@@ -39,7 +39,7 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
     """See `rnnjax.kernels.pallas`."""
     time, batch, _ = loop.xs[0].shape
     height = rows(batch)
-    once = _bytes(loop.constants) + 3 * _bytes([*loop.rows, *loop.carry], height)
+    once = _bytes([loop.matrix, *loop.vectors]) + 3 * _bytes([*loop.rows, *loop.carry], height)
     each = 2 * _bytes([*loop.xs, *loop.ys], height)  # one block is copied while the other is worked on
     if not interpret:
         check(loop)
@@ -49,8 +49,8 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
     blocks = -(-time // steps)
 
     def kernel(*refs: Any) -> None:
-        constants, rows, starts, xs, ys, carry = loop.share(refs)
-        held, steady, block = [*map(loop.constant, constants)], loop.read(rows), pl.program_id(1)
+        matrix, vectors, rows, starts, xs, ys, carry = loop.share(refs)
+        steady, block = loop.read(rows), pl.program_id(1)
 
         @pl.when(block == 0)
         def _() -> None:
@@ -58,7 +58,7 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
 
         def step(number: Any, carry: Any) -> Any:
             at = count - 1 - number if loop.reverse else number
-            carry, y = loop.body(held, steady, carry, loop.read(xs, at))
+            carry, y = loop.step(loop.blocks(matrix), loop.read(vectors), steady, carry, loop.read(xs, at))
             loop.write(ys, y, at)
             return carry
 
@@ -75,7 +75,7 @@ def scan(loop: Loop, *, interpret: bool = False) -> list[Array]:
             (steps, height, array.shape[-1]), lambda b, t: (blocks - 1 - t if loop.reverse else t, b, 0)
         )
 
-    whole = [pl.BlockSpec(memory_space=pltpu.VMEM) for _ in loop.constants]
+    whole = [pl.BlockSpec(memory_space=pltpu.VMEM) for _ in (loop.matrix, *loop.vectors)]
     ys: list[Array] = pl.pallas_call(
         kernel,
         grid=(batch // height, blocks),

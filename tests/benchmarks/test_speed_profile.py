@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks.commandline import run_alone
 from benchmarks.speed import profile
 
 PROGRAM = """HloModule jit_step, is_scheduled=true
@@ -41,12 +42,35 @@ def test_time_inside_an_event_is_not_its_own():
     assert found == [("copy", 3), ("loop", 20), ("loop 2", 5), ("product", 17), ("product", 20)]
 
 
+BAD_INPUT = {
+    "": "Parameter FILE requires an argument.",
+    "{}/none/out.jsonl": "FILE: cannot write to ",
+    "{}/out.jsonl --cells gruu": "--cells: unknown cell 'gruu'",
+    "{}/out.jsonl --shapes 3x4": "--shapes: '3x4' is not TIMExBATCHxHIDDEN",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_INPUT)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys):
+    assert run_alone("profile", profile.command, arguments.format(tmp_path).split()) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(BAD_INPUT[arguments])
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_no_file(capsys):
+    assert run_alone("profile", profile.command, ["--help"]) == 0
+    assert "File of records to append to" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_products_take_time(tmp_path):
     """In a step that is hardly anything else; a second run adds to the file."""
     path = tmp_path / "profile.jsonl"
     for _ in range(2):
-        profile.write(path, ["gru"], ["16x64x256"])
+        profile.command(path, cells=("gru",), shapes=("16x64x256",))
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(record["cell"], record["shape"]) for record in records] == [("gru", "16x64x256")] * 2
     for record in records:

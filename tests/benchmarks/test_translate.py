@@ -95,8 +95,8 @@ def test_devices_change_no_result(folder, data, tmp_path):
     assert main(["translate", "train", *arguments, "--out", str(tmp_path)]) == 0
     (spread,) = (tmp_path / "translate").iterdir()
     losses = [
-        [(record["loss"], record["valid_loss"]) for record in read_records(each / "records.jsonl")[:-1]]
-        for each in (spread, folder)
+        [(record["loss"], record["valid_loss"]) for record in read_records(each / "records.jsonl")[:2]]
+        for each in (spread, folder)  # which other tests may have added to
     ]
     np.testing.assert_allclose(*losses, rtol=1e-4)
 

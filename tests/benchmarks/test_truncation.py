@@ -4,15 +4,32 @@ import dataclasses
 import json
 
 import chex
+import jax
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.results import read_records
 from benchmarks.truncation.config import Config
 from benchmarks.truncation.experiment import Experiment
+from benchmarks.truncation.report import table_rows
 
-TINY = ["truncation", "--cells", "rnn", "--lags", "10", "--k2", "2", "10", "20", "--seeds", "2"]
-TINY += ["--hidden-size", "3", "--batch-size", "2"]
+TINY = [
+    "truncation",
+    "--cells",
+    "rnn",
+    "--k2",
+    "2",
+    "10",
+    "20",
+    "--seeds",
+    "2",
+    "--hidden-size",
+    "3",
+    "--batch-size",
+    "2",
+]
+TINY += ["--lags", "10"]
 
 
 def test_run_and_resume(tmp_path):
@@ -35,6 +52,24 @@ def test_run_and_resume(tmp_path):
     assert (folder / "records.jsonl").read_text() == text
 
 
+def test_failed_and_interrupted_experiments(tmp_path, capsys, monkeypatch):
+    """An error of the device is a row; Ctrl-C leaves a figure and a report of what there is."""
+
+    def measure(experiment):
+        if experiment.lag == 20:
+            raise KeyboardInterrupt
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(Experiment, "measure", measure)
+    assert main([*TINY, "20", "--out", str(tmp_path)]) == 130
+    (folder,) = (tmp_path / "truncation").iterdir()
+    assert f"--resume {folder}" in capsys.readouterr().err
+    records = read_records(folder / "records.jsonl")
+    assert [(record["lag"], record["status"]) for record in records] == [(10, "out of memory")] * 4  # seeds and k2
+    assert table_rows(records, Config(cells=("rnn",), lags=(10, 20)))[1] == ("rnn", "10", "2", "out of memory", "", "")
+    assert {"truncation.svg", "report.html"} <= {path.name for path in folder.iterdir()}
+
+
 @pytest.mark.slow
 def test_devices_change_no_result():
     """Two devices share out the batch of a single seed."""
@@ -46,6 +81,7 @@ def test_devices_change_no_result():
 def test_bad_input(tmp_path, capsys):
     for options, message in (
         (["--k2", "0"], "--k2 must be at least 1, got 0"),
+        (["--k2", "40", "50", "--lags", "100", "30"], "--k2: all are above the 30 steps of adding-arjovsky at lag 30"),
         (["--devices", "99"], "--devices: there are 2 here, not 99"),
         (["--lags", "1"], "--lags: length of AddingArjovsky must be an integer of at least 2, got 1"),
     ):

@@ -9,7 +9,7 @@ import pytest
 import rnnjax
 from rnnjax.cells.base import PointwiseCell
 from rnnjax.kernels import blocked
-from tests.support import init, normal_like, relative_error
+from tests.support import init, normal_like, relative_error, slow_unless
 
 POINTWISE = [name for name in rnnjax.CELLS if isinstance(rnnjax.CELLS[name](1), PointwiseCell)]
 LENGTHS = np.array([11, 0, 7, 1])
@@ -118,6 +118,22 @@ def test_half_precision(name):
     with jax.enable_x64(True):
         exact = gradient("scan", *jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs, carry)))
     assert relative_error(got, exact) < 1.5 * relative_error(scan, exact) + 4e-3
+
+
+@pytest.mark.parametrize("name", slow_unless(["rnn"], ["rnn", "gru", "lstm-peephole"]))
+def test_half_precision_over_many_steps(name):
+    """A gradient that grows with the time is not rounded once a block, nor once a step."""
+    cell, params, xs, _ = draw(name, time=2000, dtype="bfloat16")
+
+    def gradient(kernel, params, xs):
+        return jax.jit(jax.grad(lambda params: rnnjax.unroll(cell, params, xs, kernel=kernel)[1].sum()))(params)
+
+    got, scan = (gradient(kernel, params, xs[:, 0]) for kernel in ("blocked", "scan"))
+    with jax.enable_x64(True):
+        exact = gradient("scan", *jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs[:, 0])))
+    for name in params._fields:
+        apart = [relative_error(getattr(each, name), getattr(exact, name)) for each in (got, scan)]
+        assert apart[0] < 1.5 * apart[1] + 1e-3, name
 
 
 def test_a_cell_that_is_not_pointwise():

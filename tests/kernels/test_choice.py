@@ -1,6 +1,7 @@
 """What "auto" takes, and whether it tells the truth about it."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def measured(monkeypatch, tmp_path):
         path = tmp_path / "measured.json"
         path.write_text(json.dumps(rows))
         monkeypatch.setattr(choice, "MEASURED", path)
-        monkeypatch.setattr(choice, "kinds_here", lambda platform: {ROW["device"]})
+        monkeypatch.setattr(choice, "devices_here", lambda platform: [SimpleNamespace(device_kind=ROW["device"])])
         choice.measured.cache_clear()
 
     yield put
@@ -40,12 +41,13 @@ def kernels(*arguments, **others):
 
 
 def test_what_is_committed_is_a_table():
-    """Nothing is in it that was not measured: an accelerator does as the CPU does."""
+    """Nothing is in it that was not measured: where there is nothing, all platforms do alike."""
     choice.measured.cache_clear()
-    assert all(row.platform in ("cuda", "tpu") and min(row.milliseconds.values()) > 0 for row in choice.measured())
-    if not choice.measured():
-        assert kernels(rnnjax.LSTM(64)) == dict.fromkeys(choice.PLATFORMS, "blocked")
-        assert kernels(rnnjax.GRU(64), time=15) == dict.fromkeys(choice.PLATFORMS, "scan")
+    rows = choice.measured()
+    assert all(row.platform in choice.PLATFORMS and min(row.milliseconds.values()) > 0 for row in rows)
+    for platform in set(choice.PLATFORMS) - {row.platform for row in rows}:
+        assert kernels(rnnjax.LSTM(64))[platform] == "blocked"
+        assert kernels(rnnjax.GRU(64), time=15)[platform] == "scan"
 
 
 def test_the_fastest_that_was_measured_nearby(measured):
@@ -79,12 +81,69 @@ def test_nothing_is_taken_that_was_not_seen_to_run(measured, monkeypatch):
     with jax.default_matmul_precision("highest"):
         assert kernels(rnnjax.LSTM(64))["cuda"] == "blocked"
     monkeypatch.undo()
-    assert choice.kinds_here(jax.default_backend()) == {jax.devices()[0].device_kind}
-    assert choice.kinds_here("no such platform") == set()
+    assert choice.devices_here(jax.default_backend()) == jax.devices()
+    assert choice.devices_here("no such platform") == []
+
+
+def test_a_cpu_is_measured_too(measured):
+    """The usual kernel stays unless another is a tenth faster, and the reason tells the truth with or without a row."""
+    row = {"platform": "cpu", **ROW}
+
+    def on_cpu(scan, blocked, **others):
+        measured(row | {"milliseconds": {"scan": scan, "blocked": blocked}})
+        (found,) = (each for each in explain(rnnjax.LSTM(64), **others) if each.platform == "cpu")
+        return found.kernel, found.why
+
+    at = "measured at 100x32x64 in float32 on a GPU"
+    assert on_cpu(3.0, 2.0) == ("blocked", f"2 ms a training step, 3 by 'scan', {at}")
+    assert on_cpu(2.0, 2.2) == ("scan", f"2 ms a training step, 2.2 by 'blocked', {at}")
+    close = "; 'scan' has less than 1.1 times its speed, which may be noise"
+    assert on_cpu(2.0, 2.1) == ("blocked", f"2.1 ms a training step, 2 by 'scan', {at}{close}")
+    few = "; not 'blocked': \"blocked\" takes longer to compile than so few steps can make up for"
+    assert on_cpu(2.0, 1.0, time=15) == ("scan", f"2 ms a training step, 1 by 'blocked', {at}{few}")
+    usual = (
+        "one product a step in the backward loop, where the scan has two; nothing near it is measured on this platform"
+    )
+    assert on_cpu(2.0, 3.0, time=10_000) == ("blocked", usual)
+
+
+def test_fused_is_not_taken_where_a_batch_may_be_spread(measured, monkeypatch):
+    """Over two devices of one kind: JAX cannot share out such a kernel. Inside `jax.shard_map` it need not."""
+    measured({"platform": "tpu", **ROW, "milliseconds": TIMES})
+    two = [SimpleNamespace(device_kind=ROW["device"])] * 2
+    monkeypatch.setattr(choice, "devices_here", lambda platform: two)
+    (found,) = (each for each in explain(rnnjax.LSTM(64)) if each.platform == "tpu")
+    assert found.kernel == "blocked"
+    assert found.why.endswith("; not 'fused': several devices are here, and only jax.shard_map spreads it over them")
+
+    def inside(names, axis_type=jax.sharding.AxisType.Auto):
+        """What is taken inside shard_map over some axes of two."""
+        mesh = jax.make_mesh((2, 1), ("batch", "seeds"), axis_types=(axis_type,) * 2)
+        taken = []
+
+        def look(xs):
+            taken.append(kernels(rnnjax.LSTM(64))["tpu"])
+            return xs
+
+        spec = jax.sharding.PartitionSpec()
+        spread = jax.shard_map(look, mesh=mesh, in_specs=spec, out_specs=spec, axis_names=names)
+        jax.eval_shape(jax.jit(spread), jnp.zeros(2))
+        return taken[-1]
+
+    assert inside({"batch", "seeds"}) == "fused"
+    assert inside({"batch"}) == "fused"  # one device along the other
+    assert inside({"seeds"}) == "blocked"
 
 
 def test_the_next_if_the_fastest_cannot_run(measured):
-    """The recurrent weights of 100 units, in tiles of 128, are too large for one multiprocessor."""
+    """A layer norm of 100 units, in 128 lanes, is too large for one multiprocessor, and is not split."""
+    measured({"platform": "cuda", **ROW, "hidden": 128, "milliseconds": TIMES})
+    assert kernels(rnnjax.LSTM(100))["cuda"] == "fused"
+    assert kernels(rnnjax.cells.LayerNormLSTM(100))["cuda"] == "blocked"
+
+
+def test_fused_that_was_measured_on_fewer_units_does_not_speak_for_more(measured):
+    """Those may be split, one launch a step."""
     measured({"platform": "cuda", **ROW, "milliseconds": TIMES})
     assert kernels(rnnjax.LSTM(64))["cuda"] == "fused"
     assert kernels(rnnjax.LSTM(100))["cuda"] == "blocked"
@@ -118,8 +177,25 @@ def test_explanation():
     params, xs = declared(cell, 8), jax.ShapeDtypeStruct((100, 4, 8), jnp.float32)
     lines = [str(each) for each in rnnjax.explain_kernel(cell, params, xs, deterministic=True)]
     assert len(lines) == len(set(lines)) == 3 * len(choice.PLATFORMS)
-    assert lines[0] == "cpu: 'scan' for Zoneout: not one recurrent product and then arithmetic (a PointwiseCell)"
-    assert "cuda: 'parallel' for MinGRU: a linear recurrence, all steps at once; not measured yet" in lines
-    assert lines[5].startswith("cuda: 'blocked' for LSTM: ")
+    assert (
+        lines[0]
+        == "cpu: 'scan' for Zoneout over 100 steps: not one recurrent product and then arithmetic (a PointwiseCell)"
+    )
+    assert (
+        "cuda: 'parallel' for MinGRU over 100 steps: a linear recurrence, all steps at once; not measured yet" in lines
+    )
+    assert lines[5].startswith("cuda: 'blocked' for LSTM over 100 steps: ")
     with pytest.raises(ValueError, match=r"^xs has 8 features, but params were initialised for 3"):
         rnnjax.explain_kernel(rnnjax.LSTM(8), declared(rnnjax.LSTM(8), 3), xs)
+    with pytest.raises(ValueError, match=r"^kernel must be \"auto\", whose choice is explained, got 'scan'$"):
+        rnnjax.explain_kernel(cell, params, xs, kernel="scan")
+    assert rnnjax.explain_kernel(cell, params, xs, kernel="auto", deterministic=True)
+
+
+def test_explanation_of_segments():
+    """Of 30, 30, 30 and 10 steps, where the last are too few: each line says which it is about."""
+    cell = rnnjax.LSTM(8)
+    found = rnnjax.explain_kernel(cell, declared(cell, 8), jax.ShapeDtypeStruct((100, 4, 8), jnp.float32), remat=30)
+    taken = {(each.steps, each.kernel) for each in found if each.platform == "other"}
+    assert taken == {(30, "blocked"), (10, "scan")}
+    assert len(found) == 2 * len(choice.PLATFORMS)

@@ -1,7 +1,10 @@
 """cuDNN's LSTM, by the reference that `jax.experimental.rnn` has for it and that runs everywhere."""
 
+from functools import partial
+
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import rnn
@@ -36,6 +39,23 @@ def test_is_the_scan(lengths, reverse):
     want = rnnjax.unroll(cell, params, xs, carry, lengths=lengths, reverse=reverse, kernel="scan")
     got = jax.jit(cudnn.lstm, static_argnames="reverse")(params, xs, carry, valid, reverse=reverse)
     chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("reference")
+def test_is_differentiated_once():
+    """In reverse, as the scan; a second derivative, and many seeds at once, are errors of one line."""
+    cell, params, xs, carry = draw("lstm", dtype="float32")
+
+    def loss(run, xs):
+        return jnp.square(run(xs)[1]).sum()
+
+    gradient = jax.grad(partial(loss, lambda xs: cudnn.lstm(params, xs, carry, None, reverse=False)))
+    want = jax.grad(partial(loss, lambda xs: rnnjax.unroll(cell, params, xs, carry, kernel="scan")))(xs)
+    chex.assert_trees_all_close(jax.jit(gradient)(xs), want, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r'^kernel "cudnn" is differentiated once, in reverse: use kernel "auto"'):
+        jax.eval_shape(jax.grad(lambda xs: jnp.square(gradient(xs)).sum()), xs)
+    with pytest.raises(ValueError, match=r'^kernel "cudnn" does not work under jax\.vmap: use kernel "auto"'):
+        jax.eval_shape(jax.vmap(gradient), jnp.stack([xs, xs]))
 
 
 @pytest.mark.parametrize(

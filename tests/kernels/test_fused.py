@@ -16,16 +16,26 @@ from rnnjax.kernels.apart import NotApart, take_apart
 from tests.kernels.test_blocked import POINTWISE, draw, each, loss, squares
 from tests.support import declared, normal_like, relative_error, slow_unless
 
-BACKENDS = {"tpu": pallas_tpu, "gpu": pallas_gpu}
+BACKENDS = {"tpu": pallas_tpu, "gpu": pallas_gpu, "gpu-split": pallas_gpu}
 # What differs between cells does not between backends, nor from one way to the other.
-CASES = [("gru", "tpu", False), ("gru", "gpu", True)]
-CASES += [(name, [*BACKENDS][place % 2], place % 3 == 0) for place, name in enumerate(POINTWISE) if name != "gru"]
+CASES = [("gru", "tpu", False), ("gru", "gpu", True), ("gru", "gpu-split", False)]
+CASES += [(name, ["tpu", "gpu"][place % 2], place % 3 == 0) for place, name in enumerate(POINTWISE) if name != "gru"]
+CASES += [("lstm", "gpu-split", True), ("rnn", "gpu-split", False), ("lstm-1997", "gpu-split", True)]
 
 
 @pytest.fixture
 def backend(request, monkeypatch):
     monkeypatch.setattr(fused, "interpreted", BACKENDS.get(request.param))
     monkeypatch.setattr(pallas_tpu, "STEPS", 3)
+    if request.param == "gpu-split":
+        split(monkeypatch)
+
+
+def split(monkeypatch):
+    """Of 5 units in 16 lanes: a whole tile, one that ends in padding, and two of nothing else."""
+    monkeypatch.setattr(pallas_gpu, "room", lambda: 0)
+    monkeypatch.setattr(pallas_gpu, "TILE", 4)
+    monkeypatch.setattr(pallas_gpu, "DEPTH", 8)
 
 
 def ragged(xs):
@@ -40,7 +50,7 @@ def ragged(xs):
 class TestFused:
     """A kernel that is one loop."""
 
-    @pytest.mark.parametrize(("name", "backend", "reverse"), slow_unless(CASES[:2], CASES), indirect=["backend"])
+    @pytest.mark.parametrize(("name", "backend", "reverse"), slow_unless(CASES[:3], CASES), indirect=["backend"])
     def test_is_the_scan(self, name, reverse):
         """Carry, outputs and all gradients: odd sizes, padding of NaN, gaps, borders, a carry of any sign.
 
@@ -56,7 +66,7 @@ class TestFused:
         chex.assert_trees_all_close(outcome("fused"), outcome("scan"), rtol=1e-11, atol=1e-12)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("backend", "name"), [("gpu", "rnn")], indirect=["backend"])
+    @pytest.mark.parametrize(("backend", "name"), [("gpu", "rnn"), ("gpu-split", "rnn")], indirect=["backend"])
     def test_other_derivatives(self, name):
         """Forward mode, gradients of gradients both ways, and many seeds at once."""
         cell, *rest = draw(name, time=3)
@@ -86,7 +96,9 @@ class TestFused:
         chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("backend", "batch"), [("tpu", ()), ("gpu", (2, 9)), ("tpu", (0,))], indirect=["backend"])
+    @pytest.mark.parametrize(
+        ("backend", "batch"), [("tpu", ()), ("gpu", (2, 9)), ("tpu", (0,)), ("gpu-split", (2, 9))], indirect=["backend"]
+    )
     def test_batch_axes_and_one_step(self, batch):
         """No axis, or several, with more examples than one program takes, or with none; a single step."""
         cell, params, *_ = draw("lstm")
@@ -104,7 +116,7 @@ class TestFused:
         chex.assert_trees_all_close(got, want, rtol=1e-12, atol=1e-13)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("backend", ["gpu"], indirect=True)
+    @pytest.mark.parametrize("backend", ["gpu", "gpu-split"], indirect=True)
     def test_spread_over_devices(self):
         """Each device with a part of the batch. Pallas' interpreter cannot have check_vma=True."""
         cell, *point = draw("rnn", time=3)
@@ -120,12 +132,13 @@ class TestFused:
         chex.assert_trees_all_close(jax.jit(spread)(*point), want, rtol=1e-11, atol=1e-12)
 
 
-PRECISIONS = [("tpu", "lstm", "bfloat16"), ("gpu", "lstm-1997", "bfloat16")]
+PRECISIONS = [("tpu", "lstm", "bfloat16"), ("gpu", "lstm-1997", "bfloat16"), ("gpu-split", "lstm", "bfloat16")]
 here = pytest.mark.skipif(jax.default_backend() not in ("gpu", "tpu"), reason="no GPU or TPU here")
 PRECISIONS += [pytest.param("here", name, dtype, marks=here) for name in POINTWISE for dtype in ("float32", "bfloat16")]
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(("backend", "name", "dtype"), PRECISIONS, indirect=["backend"])
 def test_precision(name, dtype):
@@ -197,12 +210,19 @@ def test_what_it_cannot_run_is_one_line(cell, message):
     ("platform", "cell", "dtype", "why"),
     [
         ("cuda", rnnjax.GRU(128), "float32", None),
-        ("cuda", rnnjax.LSTM(128), "float32", "its recurrent weights take 256 KiB, and a multiprocessor keeps 198"),
+        ("cuda", rnnjax.LSTM(128), "float32", None),
+        (
+            "cuda",
+            rnnjax.cells.LayerNormLSTM(128),
+            "float32",
+            "its recurrent weights take 261 KiB, and a multiprocessor keeps 198; "
+            "its units cannot be split, it sums over them",
+        ),
         ("tpu", rnnjax.LSTM(512), "float32", None),
         ("tpu", rnnjax.LSTM(1024), "float32", "its recurrent weights and one step take"),
         ("tpu", rnnjax.LSTM(8), "float16", "it computes in float32 and bfloat16, not in float16"),
     ],
-    ids=["cuda-gru", "cuda-lstm", "tpu-512", "tpu-1024", "tpu-float16"],
+    ids=["cuda-gru", "cuda-lstm", "cuda-layer-norm", "tpu-512", "tpu-1024", "tpu-float16"],
 )
 def test_what_a_platform_cannot_run_is_an_obstacle(platform, cell, dtype, why):
     """Weights that do not fit, dtypes."""
@@ -217,8 +237,16 @@ def obstacle(platform, cell, dtype="float32"):
 
 def test_what_fits_is_what_the_gpu_has(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda platform: [SimpleNamespace(shared_memory_per_block_optin=99 << 10)])
-    assert obstacle("cuda", rnnjax.LSTM(64)) is None
-    assert obstacle("cuda", rnnjax.GRU(128)) == "its recurrent weights take 192 KiB, and a multiprocessor keeps 86"
+    assert obstacle("cuda", rnnjax.cells.LayerNormLSTM(64)) is None
+    assert obstacle("cuda", rnnjax.GRU(128)) is None
+    found = obstacle("cuda", rnnjax.cells.LayerNormLSTM(128))
+    assert found.startswith("its recurrent weights take 261 KiB, and a multiprocessor keeps 86; ")
+
+
+@pytest.mark.parametrize(("units", "lanes"), [(5, 16), (16, 16), (100, 128), (256, 256), (300, 320), (650, 704)])
+def test_lanes_of_a_gpu(units, lanes):
+    """Powers of two only where one program may have all units."""
+    assert pallas_gpu.lanes(units) == lanes
 
 
 def test_settings_of_jax_that_a_tpu_lacks_are_an_obstacle():
@@ -247,6 +275,21 @@ def test_what_moves_units_is_not_taken_apart(function):
     """12 = 4 gates of 3 units: nothing of this is done gate by gate, and none of it is taken for something else."""
     with pytest.raises(NotApart):
         take_apart(function, 3, jax.ShapeDtypeStruct((1, 12), jnp.float32))
+
+
+@pytest.mark.parametrize(
+    ("function", "mixes"),
+    [
+        (lambda x: jnp.tanh(x[:, :3]) * x[:, 3:6], False),
+        (lambda x: x.reshape(-1, 4, 3, 1).sum(axis=-1).reshape(-1, 12), False),
+        (lambda x: x.reshape(-1, 4, 3) - x.reshape(-1, 4, 3).sum(axis=2, keepdims=True), True),
+        (jax.jit(lambda x: x.reshape(-1, 4, 3).mean(axis=2, keepdims=True) + jnp.zeros((1, 4, 3))), True),
+    ],
+)
+def test_sums_over_units_are_seen(function, mixes):
+    """In functions that it calls too."""
+    flat = jax.ShapeDtypeStruct((1, 12), jnp.float32)
+    assert take_apart(lambda x: function(x).reshape(len(x), -1), 3, flat).mixes == mixes
 
 
 def test_all_pointwise_cells_are_taken_apart():

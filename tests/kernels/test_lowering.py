@@ -30,7 +30,12 @@ def a_gpu():
 @pytest.mark.parametrize(("name", "dtype"), slow_unless(CASES[:2], CASES))
 def test_lowers(platform, name, dtype):
     """A forward and a backward kernel, for gates that are no whole tiles, with lengths and resets."""
-    cell = rnnjax.CELLS[name](20)
+    module = training_step_for(platform, rnnjax.CELLS[name](20), dtype)
+    assert module.count(f"@{CALLS[platform]}(") == 2
+
+
+def training_step_for(platform, cell, dtype):
+    """The program, in MLIR."""
 
     def training_step(params, xs, lengths, resets):
         def loss(params, xs):
@@ -43,12 +48,31 @@ def test_lowers(platform, name, dtype):
     allowed = [export.DisabledSafetyCheck.custom_call(target) for target in CALLS.values()]
     with a_gpu() if platform == "cuda" else contextlib.nullcontext():
         exported = export.export(jax.jit(training_step), platforms=[platform], disabled_checks=allowed)(*shapes)
-    assert exported.mlir_module().count(f"@{CALLS[platform]}(") == 2
+    return exported.mlir_module()
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "units", "dtype"),
+    slow_unless([("lstm", 512, "float32")], [("lstm", 512, "float32"), ("gru", 650, "bfloat16")]),
+)
+def test_lowers_split(name, units, dtype):
+    """Cells that fit no multiprocessor of a GPU: a kernel for one step forward, and one for one step backward."""
+    module = training_step_for("cuda", rnnjax.CELLS[name](units), dtype)
+    assert module.count(f"@{CALLS['cuda']}(") == 2
+    assert module.count("output_operand_alias") > 0
+
+
+def test_what_is_not_split_is_one_line():
+    """A cell that fits no multiprocessor, and sums over its units."""
+    why = r"its recurrent weights take 261 KiB, .* its units cannot be split, it sums over them"
+    with pytest.raises(ValueError, match=rf'(?m)^kernel "fused" cannot run LayerNormLSTM on an NVIDIA GPU: {why}.*$'):
+        training_step_for("cuda", rnnjax.cells.LayerNormLSTM(128), "float32")
 
 
 def test_lowers_spread_over_devices():
-    """Inside `jax.shard_map`, which wants all platforms' branches to vary over the same axes."""
-    cell, spec = rnnjax.Elman(4), jax.sharding.PartitionSpec
+    """Inside `jax.shard_map`, which wants all platforms' branches to vary over the same axes; a GPU's is split."""
+    cell, spec = rnnjax.LSTM(128), jax.sharding.PartitionSpec
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
 
     def gradient(params, xs):

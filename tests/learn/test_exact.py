@@ -49,6 +49,16 @@ def test_bptt_is_the_gradient_of_a_python_loop():
     assert relative_error(learn(BPTT(), case, lengths=LENGTHS, resets=RESETS)[:2], want) < 1e-13
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{"remat": 2}, {"remat": "sqrt"}, {"kernel": "blocked"}, {"kernel": "deer"}], ids=str
+)
+def test_options_of_bptt_change_no_gradient(options):
+    case = Case(network(rnnjax.LSTM(3)))
+    got, want = (learn(algorithm, case, lengths=LENGTHS, resets=RESETS) for algorithm in (BPTT(**options), BPTT()))
+    assert relative_error(got, want) < 1e-12
+
+
 @pytest.mark.parametrize(
     "name", slow_unless(("lstm",), [name for name in [*rnnjax.CELLS, *COMPOSED] if name not in SAME])
 )
