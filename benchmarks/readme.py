@@ -67,12 +67,14 @@ def per_step(path: str) -> Sequence[Sequence[str]]:
 
 
 def profile(path: str) -> Sequence[Sequence[str]]:
-    """Milliseconds of a training step by what its instructions are for."""
-    rows = [
-        (record["cell"], record["shape"], *(f"{1e3 * record['seconds'][purpose]:.3g}" for purpose in PURPOSES))
-        for record in read_records(README.parent / path)
-    ]
-    return [("cell", "shape", *(f"{purpose} (ms)" for purpose in PURPOSES)), *rows]
+    """Milliseconds of a training step by what its instructions are for, and how fast its products are by themselves."""
+    rows = []
+    for record in read_records(README.parent / path):
+        spent = (f"{1e3 * record['seconds'][purpose]:.3g}" for purpose in PURPOSES)
+        rates = (" / ".join(f"{rate:.0f}" for rate in way.values()) for way in record["gflops"].values())
+        rows.append((record["cell"], record["shape"], *spent, *rates))
+    ways = (f"{way} (GFLOP/s)" for way in ("forward", "backward"))
+    return [("cell", "shape", *(f"{purpose} (ms)" for purpose in PURPOSES), *ways), *rows]
 
 
 def language(path: str) -> Sequence[Sequence[str]]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from benchmarks import environment
 from benchmarks.commandline import run_alone
 from benchmarks.errors import UsageError
 from benchmarks.options import check_known, check_several
-from benchmarks.speed.config import parse_shape
+from benchmarks.speed.config import Shape, parse_shape
 from benchmarks.speed.measure import draw
 
 CELLS = ("rnn", "lstm", "gru")
@@ -121,7 +121,28 @@ def instructions(program: str) -> dict[str, str]:
     return {name: purpose(*each) for name, each in found.items()}
 
 
-def command(file: Path, /, *, cells: tuple[str, ...] = CELLS, shapes: tuple[str, ...] = SHAPES) -> None:
+def gates(cell_name: str) -> int:
+    """Square matrices in the recurrent weights of a cell."""
+    params, _ = draw(cell_name, Shape(1, 1, 1), "float32")
+    return int(params.w_h.shape[1])
+
+
+def _rates_beside_torch() -> Callable[[int, Shape], dict[str, dict[str, float]]]:
+    try:
+        from benchmarks.speed.products import rates
+    except ImportError:
+        raise UsageError("--compare torch: PyTorch is not installed; the extra rnnjax[peers] brings it") from None
+    return rates
+
+
+def command(
+    file: Path,
+    /,
+    *,
+    cells: tuple[str, ...] = CELLS,
+    shapes: tuple[str, ...] = SHAPES,
+    compare: Literal["torch"] | None = None,
+) -> None:
     """Find out where the time of a training step goes.
 
     Prints the seconds of every cell on every shape by purpose, and appends them as records to a file.
@@ -134,12 +155,15 @@ def command(file: Path, /, *, cells: tuple[str, ...] = CELLS, shapes: tuple[str,
         Cells, by their names in rnnjax.CELLS.
     shapes
         Sizes of the work, each TIMExBATCHxHIDDEN, with as many inputs as hidden units.
+    compare
+        Time the products with the recurrent weights by themselves too, beside those of PyTorch.
     """
     check_several("--cells", cells)
     check_known("--cells", cells, rnnjax.CELLS)
     check_several("--shapes", shapes)
     for shape in shapes:
         parse_shape(shape)
+    rates = _rates_beside_torch() if compare else None
     try:
         file.open("a", encoding="utf-8").close()
     except OSError as error:
@@ -149,6 +173,8 @@ def command(file: Path, /, *, cells: tuple[str, ...] = CELLS, shapes: tuple[str,
         for cell in cells:
             spent = profile(cell, shape)
             record = {"cell": cell, "shape": shape, "seconds": spent, "environment": here}
+            if rates is not None:
+                record["gflops"] = rates(gates(cell), parse_shape(shape))
             with file.open("a", encoding="utf-8") as records:
                 records.write(json.dumps(record) + "\n")
             print(f"{cell} {shape}:", ", ".join(f"{name} {value:.3g} s" for name, value in spent.items()))

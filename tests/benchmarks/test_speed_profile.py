@@ -1,11 +1,13 @@
 """Where the time of a training step goes: reading programs and traces."""
 
 import json
+import sys
 
 import pytest
 
 from benchmarks.commandline import run_alone
 from benchmarks.speed import profile
+from benchmarks.speed.config import Shape
 
 PROGRAM = """HloModule jit_step, is_scheduled=true
 
@@ -77,3 +79,25 @@ def test_products_take_time(tmp_path):
         assert record["environment"]["platform"] == "cpu"
         assert set(record["seconds"]) == set(profile.PURPOSES)
         assert record["seconds"]["products"] > 0.3 * sum(record["seconds"].values())
+
+
+@pytest.mark.peers
+def test_products_beside_those_of_pytorch():
+    """As many floating-point operations a second as a processor may have, in every library, both ways."""
+    products = pytest.importorskip("benchmarks.speed.products")
+    found = products.rates(profile.gates("gru"), Shape(1, 16, 64))
+    assert set(found) == {"forward", "backward"}
+    for rates in found.values():
+        assert set(rates) == {"xla", "xla, batch behind", "torch"}
+        assert all(0.01 < rate < 10_000 for rate in rates.values())
+
+
+def test_gates_are_those_of_the_recurrent_weights():
+    assert [profile.gates(name) for name in ("rnn", "lstm", "gru")] == [1, 4, 3]
+
+
+def test_pytorch_that_is_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "benchmarks.speed.products", None)
+    assert run_alone("profile", profile.command, [str(tmp_path / "out.jsonl"), "--compare", "torch"]) == 2
+    assert capsys.readouterr().err.startswith("--compare torch: PyTorch is not installed; the extra rnnjax[peers]")
+    assert list(tmp_path.iterdir()) == []
