@@ -1,7 +1,7 @@
 """The products of a recurrent step by themselves: XLA's, in a loop of a compiled program, beside PyTorch's.
 
-Both multiply the same hidden state by the same weights, one product after the other: the ratio says what faster products
-alone could save. XLA does it in two layouts, the batch in front as in the rest of the package, and behind.
+Both multiply the same hidden state by the same weights, one product after the other: the ratio says what faster
+products alone could save. XLA does it in two layouts, the batch in front as in the rest of the package, and behind.
 """
 
 import statistics
