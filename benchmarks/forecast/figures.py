@@ -49,7 +49,7 @@ def forecasts(records: Sequence[Record], config: Config) -> Figure | None:
                 ahead, shown["low"][number], shown["high"][number], color=COLOURS[1], alpha=0.2, linewidth=0
             )
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        row[0].set_ylabel(label(record), fontsize=8)
+        row[0].set_ylabel(label(record).replace(", ", "\n"), fontsize=8)  # a row is too low for one line
     for place, axes in zip(results[0]["shown"]["places"], panels[0], strict=True):
         axes.set_title(f"test example {place + 1}", fontsize=9)
     for axes in panels[-1]:
