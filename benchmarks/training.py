@@ -137,6 +137,34 @@ class Training:
         )
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What a command that trains models is told beside its settings: folders, and what is kept of the run."""
+
+    out: Path = Path("results")
+    """Folder that the results folder is made in."""
+    data_dir: Path | None = None
+    """Folder of the data; what is not in it is fetched if it may be. By default the one that RNNJAX_DATA names."""
+    keep: Int = 3
+    """Checkpoints to keep of each model, beside the best one."""
+    tensorboard: bool = False
+    """Write TensorBoard event files too."""
+    resume: Path | None = None
+    """Results folder of an interrupted run to go on with; its settings are taken over."""
+
+    def check(self) -> None:
+        """Raises a `UsageError` that names the option for the first one that is out of range."""
+        check_least("--keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class FlowOptions(RunOptions):
+    """Those of a command that measures the gradient flow of its models when asked."""
+
+    flow: bool = False
+    """Measure the gradient's norm at every step of the trained models too; with --resume, of those trained before."""
+
+
 def from_saved(settings: Mapping[str, Any], config: type) -> Any:
     """A benchmark's settings out of its config.json, which has no infinities and no tuples."""
     plain = {name: float(value) if value == "inf" else value for name, value in settings.items()}
@@ -277,9 +305,8 @@ def train_and_record(
     make: Callable[[str], Trainable],
     make_records: Callable[[str, Sequence[Mapping[str, float]], Record | None], Iterable[Record]],
     results: Results,
+    options: RunOptions,
     *,
-    keep: int = 3,
-    tensorboard: bool = False,
     field: str = "cell",
     unit: str = "example",
     nats: bool = True,
@@ -294,8 +321,7 @@ def train_and_record(
         make_records: `(name, metrics of the epochs, result) -> records`; the result is None until the model is trained.
             Records have the name in `field`, and "kind" is "result" in that of the result.
         results: the folder.
-        keep: checkpoints to keep of each model, beside the best one.
-        tensorboard: whether to write event files too.
+        options: of the command line.
         field: see make_records.
         unit: what losses are means over, in the singular.
         nats: whether they are cross-entropies, which have a perplexity.
@@ -307,7 +333,7 @@ def train_and_record(
                 reports: list[Any] = [
                     stack.enter_context(ProgressBar(config.epochs, name, unit=unit, nats=nats, console=console)),
                 ]
-                if tensorboard:
+                if options.tensorboard:
                     reports.append(stack.enter_context(TensorBoard(folder / "tensorboard", unit, nats=nats)))
 
                 def write(history: Any, result: Record | None = None, name: str = name) -> None:
@@ -321,4 +347,4 @@ def train_and_record(
                     if "valid_loss" in metrics:
                         write(progress.history)
 
-                write(*train_one(config, make(name), folder, keep, report))
+                write(*train_one(config, make(name), folder, options.keep, report))

@@ -16,6 +16,7 @@ from benchmarks.errors import UsageError
 from benchmarks.options import Int, recipe_of
 from benchmarks.results import Record, pick
 from benchmarks.run import saved_settings
+from benchmarks.training import FlowOptions
 from benchmarks.writing import command as writing
 from benchmarks.writing.experiment import Data, load
 from rnnjax.tasks.pictures import CAPTIONS
@@ -24,10 +25,10 @@ from rnnjax.tasks.text import DataError
 command = cyclopts.App(help="Captions for pictures by recurrent cells: train, evaluate.")
 
 
-def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+def defaults(config: Config = Config(), options: FlowOptions = FlowOptions(), **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the data."""
-    if resume is not None:
-        return saved_settings(resume, Config)
+    if options.resume is not None:
+        return saved_settings(options.resume, Config)
     return {} if "folder" in others else recipe(config)
 
 
@@ -35,12 +36,7 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 def train(
     *,
     config: Annotated[Config, recipe_of("the picture set"), Parameter(name="*")] = Config(),
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
-    keep: Int = 3,
-    tensorboard: bool = False,
-    flow: bool = False,
-    resume: Path | None = None,
+    options: Annotated[FlowOptions, Parameter(name="*")] = FlowOptions(),
 ) -> None:
     """Train models, one a cell, to say what is in a picture.
 
@@ -52,32 +48,11 @@ def train(
     ----------
     config
         Settings.
-    out
-        Folder that the results folder is made in.
-    data_dir
-        Folder of the data. By default the one that RNNJAX_DATA names.
-    keep
-        Checkpoints to keep of each cell, beside the best one.
-    tensorboard
-        Write TensorBoard event files too.
-    flow
-        Measure the gradient of the loss by the hidden state at every step of the trained models; with --resume, of
-        those of a finished run.
-    resume
-        Results folder of an interrupted run to go on with; its settings are taken over.
+    options
+        Folders, and what is kept of the run.
     """
     config.check()
-    writing.train(
-        "caption",
-        config,
-        lambda: read(config, data_dir),
-        own,
-        out=out,
-        keep=keep,
-        tensorboard=tensorboard,
-        flow=flow,
-        resume=resume,
-    )
+    writing.train("caption", config, lambda: read(config, options.data_dir), own, options)
 
 
 @command.command

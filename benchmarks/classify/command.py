@@ -1,7 +1,6 @@
 """The command line of the classification benchmark."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -14,27 +13,22 @@ from benchmarks.classify.figures import draw_all
 from benchmarks.classify.flow import measure
 from benchmarks.classify.records import make_flow_records, make_records, tested
 from benchmarks.classify.report import print_table, write_report
-from benchmarks.options import Int, check_least, recipe_of
+from benchmarks.options import recipe_of
 from benchmarks.results import Record, Results, pick
 from benchmarks.run import open_results, saved_settings
-from benchmarks.training import checked, resumable, train_and_record
+from benchmarks.training import FlowOptions, checked, resumable, train_and_record
 from rnnjax.tasks.labelled import Labelled
 
 
-def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+def defaults(config: Config = Config(), options: FlowOptions = FlowOptions(), **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the data set."""
-    return recipe(config) if resume is None else saved_settings(resume, Config)
+    return recipe(config) if options.resume is None else saved_settings(options.resume, Config)
 
 
 def command(
     *,
     config: Annotated[Config, recipe_of("the data set"), Parameter(name="*")] = Config(),
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
-    flow: bool = False,
-    keep: Int = 3,
-    tensorboard: bool = False,
-    resume: Path | None = None,
+    options: Annotated[FlowOptions, Parameter(name="*")] = FlowOptions(),
 ) -> None:
     """Classify sequences: speakers, surnames, film reviews, digits.
 
@@ -47,29 +41,22 @@ def command(
     ----------
     config
         Settings.
-    out
-        Folder that the results folder is made in.
-    data_dir
-        Folder of the data; what is not in it is fetched. By default the one that RNNJAX_DATA names.
-    flow
-        Measure the gradient's norm at every step of the trained models too; with --resume, of those trained before.
-    keep
-        Checkpoints to keep of each model, beside the best one.
-    tensorboard
-        Write TensorBoard event files too.
-    resume
-        Results folder of an interrupted run to go on with; its settings are taken over.
+    options
+        Folders, and what is kept of the run.
     """
     console = Console()
     config.check()
-    check_least("--keep", keep, 1)
+    options.check()
     config.use_devices()
-    data = load(config, data_dir)
+    data = load(config, options.data_dir)
     for run, (cell, seed) in config.runs.items():
         if seed == config.seed:  # of each cell one
             checked(f"--cell {cell}", partial(make_trainable, config, run, data))
     here = environment.describe()
-    with open_results(console, "classify", config, here, out, resume) as results, resumable(results, "classify"):
+    with (
+        open_results(console, "classify", config, here, options.out, options.resume) as results,
+        resumable(results, "classify"),
+    ):
         for run in config.runs:
             train_and_record(
                 console,
@@ -78,11 +65,10 @@ def command(
                 lambda run: make_trainable(config, run, data),
                 lambda run, history, result: make_records(config, run, history, result, here),
                 results,
-                keep=keep,
-                tensorboard=tensorboard,
+                options,
                 field="run",
             )
-        if flow:
+        if options.flow:
             measure_flow(console, config, data, results, here)
         records = results.read()
         with console.status("Drawing figures"):

@@ -1,7 +1,6 @@
 """The command line of the forecasting benchmark."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
@@ -15,31 +14,26 @@ from benchmarks.forecast.experiment import baseline, load, make_trainable, measu
 from benchmarks.forecast.figures import draw_all
 from benchmarks.forecast.records import make_record, make_records
 from benchmarks.forecast.report import print_table, write_report
-from benchmarks.options import Int, check_least, recipe_of
+from benchmarks.options import recipe_of
 from benchmarks.results import Record, Results, pick
 from benchmarks.run import open_results, saved_settings
-from benchmarks.training import checked, resumable, train_and_record
+from benchmarks.training import FlowOptions, checked, resumable, train_and_record
 from rnnjax.tasks.forecasting import ForecastingData
 
 command = cyclopts.App()
 command.command(front.command, name="front")
 
 
-def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+def defaults(config: Config = Config(), options: FlowOptions = FlowOptions(), **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the series."""
-    return recipe(config) if resume is None else saved_settings(resume, Config)
+    return recipe(config) if options.resume is None else saved_settings(options.resume, Config)
 
 
 @command.default
 def train(
     *,
     config: Annotated[Config, recipe_of("the series"), Parameter(name="*")] = Config(),
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
-    flow: bool = False,
-    keep: Int = 3,
-    tensorboard: bool = False,
-    resume: Path | None = None,
+    options: Annotated[FlowOptions, Parameter(name="*")] = FlowOptions(),
 ) -> None:
     """Train forecasters, several seeds side by side, and set them beside simple forecasts.
 
@@ -52,30 +46,23 @@ def train(
     ----------
     config
         Settings.
-    out
-        Folder that the results folder is made in.
-    data_dir
-        Folder of the series; what is not in it is fetched. By default the one that RNNJAX_DATA names.
-    flow
-        Measure the gradient's norm at every step of the trained networks too; with --resume, of those trained before.
-    keep
-        Checkpoints to keep of each network, beside the best one.
-    tensorboard
-        Write TensorBoard event files too.
-    resume
-        Results folder of an interrupted run to go on with; its settings are taken over.
+    options
+        Folders, and what is kept of the run.
     """
     console = Console()
     config.check()
-    check_least("--keep", keep, 1)
+    options.check()
     config.use_devices()
-    data = load(config, data_dir)
+    data = load(config, options.data_dir)
     trainables = {
         name: checked(network[0], partial(make_trainable, config, *network, data))
         for name, network in config.networks.items()
     }
     here = environment.describe()
-    with open_results(console, "forecast", config, here, out, resume) as results, resumable(results, "forecast"):
+    with (
+        open_results(console, "forecast", config, here, options.out, options.resume) as results,
+        resumable(results, "forecast"),
+    ):
         for name in config.baselines:
             if not pick(results.read(), name=name):
                 result = {"status": "ok", **baseline(name, data)}
@@ -87,13 +74,12 @@ def train(
             trainables.__getitem__,
             lambda name, history, result: make_records(config, name, history, result, here),
             results,
-            keep=keep,
-            tensorboard=tensorboard,
+            options,
             field="name",
             unit="example",
             nats=False,
         )
-        if flow:
+        if options.flow:
             with console.status("Measuring the gradient's norms"):
                 record_flow(config, data, results, here)
         records = results.read()

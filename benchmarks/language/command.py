@@ -25,7 +25,7 @@ from benchmarks.language.report import print_table, write_report
 from benchmarks.options import Int, check_least, recipe_of
 from benchmarks.results import Results
 from benchmarks.run import saved_settings
-from benchmarks.training import checked, from_saved, resumable, train_and_record
+from benchmarks.training import RunOptions, checked, from_saved, resumable, train_and_record
 from rnnjax.models import Sampler, stream
 from rnnjax.tasks.text import END_OF_LINE, DataError, Vocabulary
 from rnnjax.train import CheckpointError, bits, language, perplexity
@@ -34,10 +34,10 @@ command = cyclopts.App()
 command.default(comparison.command)
 
 
-def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+def defaults(config: Config = Config(), options: RunOptions = RunOptions(), **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the model."""
-    if resume is not None:
-        return saved_settings(resume, Config)
+    if options.resume is not None:
+        return saved_settings(options.resume, Config)
     return {} if "folder" in others else recipe(config)
 
 
@@ -45,11 +45,7 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 def train(
     *,
     config: Annotated[Config, recipe_of("the model"), Parameter(name="*")] = Config(),
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
-    keep: Int = 3,
-    tensorboard: bool = False,
-    resume: Path | None = None,
+    options: Annotated[RunOptions, Parameter(name="*")] = RunOptions(),
 ) -> None:
     """Train language models, one a cell, by the recipe of a published model or as the options say.
 
@@ -61,31 +57,23 @@ def train(
     ----------
     config
         Settings.
-    out
-        Folder that the results folder is made in.
-    data_dir
-        Folder of the texts; what is not in it is fetched. By default the one that RNNJAX_DATA names.
-    keep
-        Checkpoints to keep of each cell, beside the best one.
-    tensorboard
-        Write TensorBoard event files too.
-    resume
-        Results folder of an interrupted run to go on with; its settings are taken over.
+    options
+        Folders, and what is kept of the run.
     """
     console = Console()
     config.check()
-    check_least("--keep", keep, 1)
+    options.check()
     settings = dataclasses.asdict(config)
     config.use_devices()
-    texts = load(config, data_dir)
+    texts = load(config, options.data_dir)
     for cell in config.cell:
         checked(f"--cell {cell}", partial(make_trainable, config, cell, texts))
     here = environment.describe()
-    if resume is None:
-        results = Results.create(out, "language", settings, here)
+    if options.resume is None:
+        results = Results.create(options.out, "language", settings, here)
         write_vocabulary(results.folder, texts.vocabulary)
     else:
-        results = Results.resume(resume, settings)
+        results = Results.resume(options.resume, settings)
     console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
     with resumable(results, "language train"):
         train_and_record(
@@ -95,8 +83,7 @@ def train(
             lambda cell: make_trainable(config, cell, texts),
             lambda cell, history, result: make_records(config, cell, history, result, here),
             results,
-            keep=keep,
-            tensorboard=tensorboard,
+            options,
             unit=config.token,
         )
     records = results.read()

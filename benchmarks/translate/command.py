@@ -12,6 +12,7 @@ from benchmarks.options import Int, recipe_of
 from benchmarks.report import PageTable
 from benchmarks.results import Record, pick
 from benchmarks.run import saved_settings
+from benchmarks.training import FlowOptions
 from benchmarks.translate.config import Config, recipe
 from benchmarks.translate.figures import attention_maps
 from benchmarks.writing import command as writing
@@ -23,10 +24,10 @@ from rnnjax.tasks.text import DataError
 command = cyclopts.App(help="Encoder-decoder models of recurrent cells: train, evaluate, write.")
 
 
-def defaults(config: Config = Config(), resume: Path | None = None, **others: Any) -> dict[str, Any]:
+def defaults(config: Config = Config(), options: FlowOptions = FlowOptions(), **others: Any) -> dict[str, Any]:
     """What options that were not given stand for: the settings of the resumed run, or the recipe of the data."""
-    if resume is not None:
-        return saved_settings(resume, Config)
+    if options.resume is not None:
+        return saved_settings(options.resume, Config)
     return {} if "folder" in others else recipe(config)
 
 
@@ -34,12 +35,7 @@ def defaults(config: Config = Config(), resume: Path | None = None, **others: An
 def train(
     *,
     config: Annotated[Config, recipe_of("the data set"), Parameter(name="*")] = Config(),
-    out: Path = Path("results"),
-    data_dir: Path | None = None,
-    keep: Int = 3,
-    tensorboard: bool = False,
-    flow: bool = False,
-    resume: Path | None = None,
+    options: Annotated[FlowOptions, Parameter(name="*")] = FlowOptions(),
 ) -> None:
     """Train encoder-decoder models, one a cell, on pairs of texts.
 
@@ -51,32 +47,16 @@ def train(
     ----------
     config
         Settings.
-    out
-        Folder that the results folder is made in.
-    data_dir
-        Folder of the data; what is not in it is fetched. By default the one that RNNJAX_DATA names.
-    keep
-        Checkpoints to keep of each cell, beside the best one.
-    tensorboard
-        Write TensorBoard event files too.
-    flow
-        Measure the gradient of the loss by the hidden state at every step of the trained models; with --resume, of
-        those of a finished run.
-    resume
-        Results folder of an interrupted run to go on with; its settings are taken over.
+    options
+        Folders, and what is kept of the run.
     """
     config.check()
-
     writing.train(
         "translate",
         config,
-        lambda: read(config, data_dir),
+        lambda: read(config, options.data_dir),
         lambda data, records: own(config, records),
-        out=out,
-        keep=keep,
-        tensorboard=tensorboard,
-        flow=flow,
-        resume=resume,
+        options,
     )
 
 

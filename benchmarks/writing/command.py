@@ -13,11 +13,10 @@ from rich.console import Console
 from benchmarks import environment
 from benchmarks.errors import UsageError
 from benchmarks.figures import in_style, save
-from benchmarks.options import check_least
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, Results, pick
 from benchmarks.run import saved_settings
-from benchmarks.training import checked, from_saved, resumable, train_and_record
+from benchmarks.training import FlowOptions, checked, from_saved, resumable, train_and_record
 from benchmarks.writing import figures
 from benchmarks.writing.config import WritingConfig
 from benchmarks.writing.experiment import (
@@ -55,12 +54,7 @@ def train(
     config: WritingConfig,
     load: Callable[[], Data],
     own: Callable[[Data, Sequence[Record]], Own],
-    *,
-    out: Path,
-    keep: int,
-    tensorboard: bool,
-    flow: bool,
-    resume: Path | None,
+    options: FlowOptions,
 ) -> None:
     """Trains what the results folder does not hold yet; then figures, report and table.
 
@@ -69,24 +63,20 @@ def train(
         config: checked.
         load: reads the data.
         own: what of the report is the benchmark's own.
-        out: of the command line, as all that follow.
-        keep: checkpoints of each cell.
-        tensorboard: whether to write event files.
-        flow: whether to measure gradient norms.
-        resume: folder of an interrupted run.
+        options: of the command line.
     """
     console = Console()
-    check_least("--keep", keep, 1)
+    options.check()
     config.use_devices()
     data = load()
     trainables = {cell: checked(f"--cell {cell}", partial(make_trainable, config, cell, data)) for cell in config.cell}
     here = environment.describe()
     settings = dataclasses.asdict(config)
-    if resume is None:
-        results = Results.create(out, benchmark, settings, here)
+    if options.resume is None:
+        results = Results.create(options.out, benchmark, settings, here)
         save_vocabularies(results.folder, data)
     else:
-        results = Results.resume(resume, settings)
+        results = Results.resume(options.resume, settings)
     console.print(f"Results go to {results.folder}", soft_wrap=True, highlight=False)
     with resumable(results, f"{benchmark} train"):
         train_and_record(
@@ -96,11 +86,10 @@ def train(
             trainables.__getitem__,
             lambda cell, history, result: make_records(benchmark, config, cell, history, result, here),
             results,
-            keep=keep,
-            tensorboard=tensorboard,
+            options,
             unit="token",
         )
-        if flow:
+        if options.flow:
             record_flow(benchmark, config, data, results, here)
     records = results.read()
     with console.status("Drawing figures"):
