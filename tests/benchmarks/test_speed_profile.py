@@ -69,7 +69,7 @@ def test_help_is_no_file(capsys):
 
 @pytest.mark.slow
 def test_products_take_time(tmp_path):
-    """In a step that is hardly anything else; a second run adds to the file."""
+    """As much as arithmetic that is not optimised leaves them; a second run adds to the file."""
     path = tmp_path / "profile.jsonl"
     for _ in range(2):
         profile.command(path, cells=("gru",), shapes=("16x64x256",))
@@ -78,7 +78,7 @@ def test_products_take_time(tmp_path):
     for record in records:
         assert record["environment"]["platform"] == "cpu"
         assert set(record["seconds"]) == set(profile.PURPOSES)
-        assert record["seconds"]["products"] > 0.3 * sum(record["seconds"].values())
+        assert record["seconds"]["products"] > 0.1 * sum(record["seconds"].values())
 
 
 @pytest.mark.peers

@@ -15,13 +15,19 @@ FAST = ("lstm-projected", "lstm-conv")  # whose outputs, or carries, have other 
 KINDS = [kind for kind, design in FORECASTERS.items() if design.cell is not None]
 
 
+def every(settings, one):
+    """Those cells with every setting, and all others with one of them, in the slow tests."""
+    fast = [(setting, cell) for setting in settings for cell in FAST]
+    others = [(one, cell) for cell in CELLS if cell not in FAST]
+    return slow_unless(fast, fast + others)
+
+
 def shape(function):
     """That of what a function of a model's random numbers gives."""
     return nnx.eval_shape(lambda: function(nnx.Rngs(0))).shape
 
 
-@pytest.mark.parametrize("cell", slow_unless(FAST, CELLS))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "cell"), every(KINDS, "deep"))
 def test_forecaster(kind, cell):
     def run(rngs):
         model = make_forecaster(f"{kind}:{cell}", 2, 3, hidden_size=4, rngs=rngs)
@@ -34,8 +40,7 @@ def test_forecaster(kind, cell):
         assert shape(run) == (5, 3, 2)
 
 
-@pytest.mark.parametrize("cell", slow_unless(FAST, CELLS))
-@pytest.mark.parametrize("attention", [None, "additive", "multiplicative"])
+@pytest.mark.parametrize(("attention", "cell"), every([None, "additive", "multiplicative"], "additive"))
 def test_seq2seq(attention, cell):
     def run(rngs):
         model = seq2seq(7, 8, cell=cell, hidden_size=4, bidirectional=True, attention=attention, rngs=rngs)
