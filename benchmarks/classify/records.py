@@ -79,7 +79,9 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
             rows.append((*about, *["-"] * (len(HEADINGS) - len(about))))
             continue
         middle = median(results)
-        minutes = sum(epoch["seconds"] for epoch in pick(own, kind="epoch")) / len(everyone) / 60
+        ended = {result["run"] for result in everyone}
+        epochs = (epoch for epoch in pick(own, kind="epoch") if epoch["run"] in ended)  # others were interrupted
+        minutes = sum(epoch["seconds"] for epoch in epochs) / len(everyone) / 60
         shares = [result["correct"] / result["examples"] for result in results]
         low, high = wilson(middle["correct"], middle["examples"])
         rows.append(
