@@ -188,13 +188,20 @@ def test_flow_is_the_gradient_by_perturbations():
 
 
 def test_table():
-    """The model in the middle, the range of all; one that diverged is said."""
+    """The model in the middle, the range of all; one that diverged is said, one that was interrupted costs nothing."""
     config = {"data": "names"}
     about = {"cell": "gru", "config": config}
-    epoch = about | {"kind": "epoch", "seconds": 60.0}
-    result = about | {"kind": "result", "status": "ok", "parameters": 1234, "examples": 100, "majority": 0.5}
+    epoch = about | {"run": "gru-0", "kind": "epoch", "seconds": 60.0}
+    result = about | {
+        "run": "gru-0",
+        "kind": "result",
+        "status": "ok",
+        "parameters": 1234,
+        "examples": 100,
+        "majority": 0.5,
+    }
     results = [result | {"correct": correct, "valid_accuracy": correct / 200} for correct in (90, 70, 80)]
-    (row,) = table_rows([*6 * [epoch], *results])[1:]
+    (row,) = table_rows([*6 * [epoch], epoch | {"run": "gru-3"}, *results])[1:]
     low, high = wilson(80, 100)
     interval = f"{100 * low:.1f}-{100 * high:.1f}%"
     assert row == ("names", "gru", "1,234", "2.0", "40.0%", "80.0%", interval, "3: 70.0-90.0%", "50.0%")
