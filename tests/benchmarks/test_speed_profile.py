@@ -69,16 +69,16 @@ def test_help_is_no_file(capsys):
 
 @pytest.mark.slow
 def test_products_take_time(tmp_path):
-    """As much as arithmetic that is not optimised leaves them; a second run adds to the file."""
+    """In a step that is hardly anything else, arithmetic without optimisation included; a second run adds to the file."""
     path = tmp_path / "profile.jsonl"
     for _ in range(2):
-        profile.command(path, cells=("gru",), shapes=("16x64x256",))
+        profile.command(path, cells=("rnn",), shapes=("4x256x512",))
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(record["cell"], record["shape"]) for record in records] == [("gru", "16x64x256")] * 2
+    assert [(record["cell"], record["shape"]) for record in records] == [("rnn", "4x256x512")] * 2
     for record in records:
         assert record["environment"]["platform"] == "cpu"
         assert set(record["seconds"]) == set(profile.PURPOSES)
-        assert record["seconds"]["products"] > 0.1 * sum(record["seconds"].values())
+        assert record["seconds"]["products"] > 0.3 * sum(record["seconds"].values())
 
 
 @pytest.mark.peers
