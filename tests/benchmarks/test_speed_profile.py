@@ -69,7 +69,7 @@ def test_help_is_no_file(capsys):
 
 @pytest.mark.slow
 def test_products_take_time(tmp_path):
-    """In a step that is hardly anything else, arithmetic without optimisation included; a second run adds to the file."""
+    """In a step that has little else, even without optimisation; a second run adds to the file."""
     path = tmp_path / "profile.jsonl"
     for _ in range(2):
         profile.command(path, cells=("rnn",), shapes=("4x256x512",))
