@@ -15,7 +15,7 @@ from jax.interpreters import mlir
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Bool
 
-from rnnjax.cells.base import Cell, carry_dtype, output_dtype
+from rnnjax.cells.base import Cell, NotPointwise, PointwiseCell, carry_dtype, output_dtype
 
 T = TypeVar("T")
 Kernel = Callable[..., tuple[Any, Array]]
@@ -36,6 +36,14 @@ class Stretch(NamedTuple):
     """Whether steps that are not real may come before real ones (a `mask`), and not behind them alone (`lengths`)."""
     perturbations: Any = None
     """A carry of arrays `[time, *batch, ...]`: what is added to the carry after every step. None: nothing."""
+
+
+def core_for(kernel: str, cell: Cell[Any, Any], noise: Any) -> PointwiseCell[Any, Any]:
+    """The `pointwise_core` that a kernel runs; an error in one line where there is none."""
+    try:
+        return cell.pointwise_core(noise)
+    except NotPointwise as why:
+        raise ValueError(f'kernel "{kernel}" needs a PointwiseCell, and {why}: use "scan"') from None
 
 
 def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
