@@ -158,16 +158,15 @@ def own_key(key: Array, like: Array) -> Array:
     return key
 
 
-def spread_as(xs: Array, leading: int, carry: T) -> T:
-    """A carry whose batch lies on the devices as that of the inputs, whose first `leading` axes are time and batch.
+def spread_as(xs: Array, axes: slice, tree: T) -> T:
+    """Arrays that begin with these axes of the inputs (time and batch), laid on the devices as the inputs are.
 
     JAX does that by itself, but for the axes of a mesh that are explicit, where it is part of an array's type.
     """
     sharding = jax.typeof(xs).sharding
     if AxisType.Explicit not in sharding.mesh.axis_types:
-        return carry
-    batch = sharding.spec[1:leading]
-    return jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec(*batch)), carry)
+        return tree
+    return jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec(*sharding.spec[axes])), tree)
 
 
 def refused(why: str, like: T) -> T:
