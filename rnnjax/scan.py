@@ -94,7 +94,8 @@ def unroll(
         kernel: how the steps are run; the results are the same.
             "scan": one after the other.
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
-            backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
+            backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others),
+            also inside `Zoneout`, and in evaluation inside `RecurrentDropout`.
             "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
             NVIDIA GPUs, for weights that fit there; for larger ones one kernel a step, on NVIDIA GPUs. To spread a
             batch over devices it wants `jax.shard_map`: JAX cannot share out such a kernel by itself, and on GPUs each

@@ -136,7 +136,7 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         return self.project(params, xs)
 
     def pointwise_core(self, noise: Any) -> "PointwiseCell[Any, Any]":
-        """The cell whose parameters and recurrent product are those of a step with this noise, None in evaluation.
+        """The cell whose parameters, `project` and `recur` are those of a step with this noise, None in evaluation.
 
         All else of the step is `pointwise_with`: kernels run the two. Raises `NotPointwise` if there is no such cell.
         """
@@ -254,6 +254,8 @@ class PointwiseCell(AffineCell[PointwiseParamsT, HasHiddenT]):
         return self.pointwise(params, z, self.recur(params, carry), carry)
 
     def pointwise_core(self, noise: Any) -> "PointwiseCell[PointwiseParamsT, HasHiddenT]":
+        if noise is not None:  # of a cell of one's own: `pointwise` does not know it
+            raise NotPointwise(f"{type(self).__name__} is none with noise")
         return self
 
     def pointwise_with(self, params: PointwiseParamsT, zx: Any, zh: Any, carry: HasHiddenT, noise: Any) -> HasHiddenT:

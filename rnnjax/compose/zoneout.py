@@ -80,14 +80,14 @@ class Zoneout(Around[Any, Any]):
 
     def _keep(self, old: Any, new: Any, masks: Any) -> Any:
         """The new carry where a mask takes it, the old one elsewhere; without masks, the mean of the two."""
-        before, structure = jax.tree.flatten(old)
-        after = jax.tree.leaves(new)
+        leaves, structure = jax.tree.flatten(old)
+        pairs = [*zip(leaves, jax.tree.leaves(new), strict=True)]
         if masks is None:
-            means = zip(self.rates, before, after, strict=True)
-            kept = [rate * each + (1 - rate) * other for rate, each, other in means]
+            means = zip(self.rates, pairs, strict=True)
+            kept = [rate * before + (1 - rate) * after for rate, (before, after) in means]
         else:
-            picks = zip(masks, before, after, strict=True)
-            kept = [other if taken is None else jnp.where(taken, other, each) for taken, each, other in picks]
+            picks = zip(masks, pairs, strict=True)
+            kept = [after if taken is None else jnp.where(taken, after, before) for taken, (before, after) in picks]
         return jax.tree.unflatten(structure, kept)
 
     def output(self, params: Any, carry: Any, z: WithNoise) -> Array:

@@ -78,14 +78,12 @@ def _on(
     platform: str, cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, stretch: Stretch
 ) -> tuple[str, str]:
     """The kernel on a platform, and why: as measured there, else the usual one."""
-    if isinstance(cell, ParallelCell) and platform != "cpu":
-        if stretch.perturbations is not None:
-            return "scan", "a linear recurrence, but perturbations need the steps one by one"
-        return "parallel", "a linear recurrence, all steps at once; not measured yet"
+    if isinstance(cell, ParallelCell):
+        return _linear(platform, stretch)
     try:
         core = cell.pointwise_core(noise)
     except NotPointwise:
-        return _without_core(cell)
+        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
     usual = _usual(xs)
     rows = near(platform, core, params, xs)
     if not rows:
@@ -99,11 +97,13 @@ def _on(
     return _fastest(row, usual, partial(_obstacle, row, cell, params, xs, noise, carry, stretch))
 
 
-def _without_core(cell: Cell[Any, Any]) -> tuple[str, str]:
-    """The kernel on a CPU for what is no `PointwiseCell` at its core, and why."""
-    if isinstance(cell, ParallelCell):
+def _linear(platform: str, stretch: Stretch) -> tuple[str, str]:
+    """The kernel for a linear recurrence, and why."""
+    if platform == "cpu":
         return "scan", "a linear recurrence, but all steps at once are slower on a CPU, save for the smallest cells"
-    return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
+    if stretch.perturbations is not None:
+        return "scan", "a linear recurrence, but perturbations need the steps one by one"
+    return "parallel", "a linear recurrence, all steps at once; not measured yet"
 
 
 def _usual(xs: Array) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax import GRU, LSTM, RecurrentDropout, Zoneout
+from rnnjax import GRU, LSTM, Elman, RecurrentDropout, Zoneout
 from rnnjax.kernels import blocked, fused, pallas_tpu
 from tests.kernels.test_blocked import each
 from tests.kernels.test_fused import BACKENDS, ragged, split
@@ -144,6 +144,18 @@ def explained(cell, **options):
     return {found.kernel for found in rnnjax.explain_kernel(cell, declared(cell, 8), xs, **options)}
 
 
+class Noisy(Elman):
+    """Of what is added to the inputs its `pointwise` knows nothing."""
+
+    is_random = True
+
+    def perturb(self, key, params, shape):
+        return params, jax.random.normal(key, (*shape, self.hidden_size))
+
+    def project_with(self, params, xs, noise):
+        return self.project(params, xs) + (0 if noise is None else noise)
+
+
 def test_auto_takes_what_it_takes_for_the_cell_inside():
     assert explained(Zoneout(LSTM(8)), key=KEY) == explained(LSTM(8)) == {"blocked"}
     assert explained(Zoneout(LSTM(8)), deterministic=True) == {"blocked"}
@@ -151,6 +163,8 @@ def test_auto_takes_what_it_takes_for_the_cell_inside():
     assert explained(RecurrentDropout(LSTM(8)), deterministic=True) == {"blocked"}
     assert explained(RecurrentDropout(LSTM(8)), key=KEY) == {"scan"}
     assert explained(Zoneout(RecurrentDropout(LSTM(8))), key=KEY) == {"scan"}
+    assert explained(Noisy(8), key=KEY) == explained(Zoneout(Noisy(8)), key=KEY) == {"scan"}
+    assert explained(Noisy(8), deterministic=True) == {"blocked"}
 
 
 @pytest.mark.parametrize("kernel", ["blocked", "fused"])
