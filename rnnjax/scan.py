@@ -94,7 +94,8 @@ def unroll(
         kernel: how the steps are run; the results are the same.
             "scan": one after the other.
             "blocked": the same, with all that does not have to be in the loop done for a block of steps at once, in the
-            backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others).
+            backward pass above all, for cells with a `pointwise` (`PointwiseCell`: RNN, LSTM, GRU and most others),
+            also inside `Zoneout`, and in evaluation inside `RecurrentDropout`.
             "fused": the same cells, all steps in one kernel with the recurrent weights kept on the chip, on TPUs and
             NVIDIA GPUs, for weights that fit there; for larger ones one kernel a step, on NVIDIA GPUs. To spread a
             batch over devices it wants `jax.shard_map`: JAX cannot share out such a kernel by itself, and on GPUs each
@@ -328,7 +329,7 @@ def _perturb(cell: Cell[Any, Any], key: Array, params: Any, xs: Array) -> tuple[
     perturbed, noise = cell.perturb(key, params, shape)
     if jax.typeof(xs).manual_axis_type.varying:
         _, noise = cell.perturb(own_key(key, xs), params, shape)
-    return perturbed, noise
+    return perturbed, spread_as(xs, slice(len(shape)), noise)
 
 
 # --- the public edge --------------------------------------------------------------------------------------------------
@@ -357,7 +358,7 @@ def prepare(
     batch_shape, dtype = leading[1:], output_dtype(params, xs)
     carry = cell.start(params, batch_shape, dtype) if carry is None else check_carry(cell, carry, batch_shape, dtype)
     valid = real_steps(leading, lengths, mask)
-    carry = spread_as(xs, len(leading), vary_with(carry, (params, xs, valid)))
+    carry = spread_as(xs, slice(1, len(leading)), vary_with(carry, (params, xs, valid)))
     return select(valid, xs, jnp.zeros_like(xs)), carry, valid
 
 
@@ -377,7 +378,7 @@ def prepare_resets(
     if lengths is not None:
         resets = resets & within(len(xs), lengths, leading[1:])
     fresh = check_carry(cell, cell.start(params, leading[1:], dtype), leading[1:], dtype)
-    return spread_as(xs, len(leading), fresh), resets
+    return spread_as(xs, slice(1, len(leading)), fresh), resets
 
 
 def check_perturbations(cell: Cell[Any, Any], perturbations: Any, carry: Any, time: int, kernel: str) -> None:

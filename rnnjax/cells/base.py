@@ -33,6 +33,10 @@ class HiddenCarry(NamedTuple):
     h: Float[Array, "*batch hidden_size"]
 
 
+class NotPointwise(Exception):
+    """A cell's step is not one recurrent product and then arithmetic; says whose, and when."""
+
+
 class Cell(abc.ABC, Generic[Params, Carry]):
     """The interface of every cell; see the module's docstring for the equations.
 
@@ -130,6 +134,17 @@ class Cell(abc.ABC, Generic[Params, Carry]):
     def project_with(self, params: Params, xs: Float[Array, "*batch features"], noise: Any) -> Any:
         """`project`, with the noise of the same steps; None in evaluation."""
         return self.project(params, xs)
+
+    def pointwise_core(self, noise: Any) -> "PointwiseCell[Any, Any]":
+        """The cell whose parameters, `project` and `recur` are those of a step with this noise, None in evaluation.
+
+        All else of the step is `pointwise_with`: kernels run the two. Raises `NotPointwise` if there is no such cell.
+        """
+        raise NotPointwise(f"{type(self).__name__} is none")
+
+    def pointwise_with(self, params: Params, zx: Any, zh: Any, carry: Carry, noise: Any) -> Carry:
+        """The next carry, from `project` and `recur` of the `pointwise_core`, and the noise: masks of the same step."""
+        raise NotPointwise(f"{type(self).__name__} is none")
 
 
 class SizedCell(Cell[Params, Carry]):
@@ -237,6 +252,14 @@ class PointwiseCell(AffineCell[PointwiseParamsT, HasHiddenT]):
 
     def advance(self, params: PointwiseParamsT, carry: HasHiddenT, z: Array) -> HasHiddenT:
         return self.pointwise(params, z, self.recur(params, carry), carry)
+
+    def pointwise_core(self, noise: Any) -> "PointwiseCell[PointwiseParamsT, HasHiddenT]":
+        if noise is not None:  # of a cell of one's own: `pointwise` does not know it
+            raise NotPointwise(f"{type(self).__name__} is none with noise")
+        return self
+
+    def pointwise_with(self, params: PointwiseParamsT, zx: Any, zh: Any, carry: HasHiddenT, noise: Any) -> HasHiddenT:
+        return self.pointwise(params, zx, zh, carry)
 
 
 # --- pieces that cells are written with ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from rnnjax.cells.around import Around
-from rnnjax.cells.base import Cell, PointwiseCell
+from rnnjax.cells.base import Cell, NotPointwise, PointwiseCell
 from rnnjax.compose.base import Composite, Run, WithNoise, check_rate, draw_mask, drop
 
 
@@ -102,6 +102,15 @@ class RecurrentDropout(Around[Any, Any]):
         blocks = jnp.split(params.w_h, np.cumsum(self.cell.gate_sizes(params))[:-1], axis=1)
         zh = [self.cell.multiply(params._replace(w_h=block), seen[..., gate, :]) for gate, block in enumerate(blocks)]
         return self.cell.pointwise(params, z.cell, jnp.concatenate(zh, axis=-1), carry)
+
+    def pointwise_core(self, noise: Any) -> PointwiseCell[Any, Any]:
+        if noise is not None:
+            raise NotPointwise("RecurrentDropout is none in training, with a mask and a product a gate")
+        core: PointwiseCell[Any, Any] = self.cell
+        return core
+
+    def pointwise_with(self, params: Any, zx: Any, zh: Any, carry: Any, noise: Any) -> Any:
+        return self.cell.pointwise(params, zx, zh, carry)
 
     def output(self, params: Any, carry: Any, z: WithNoise) -> Array:
         return self.cell.output(params, carry, z.cell)

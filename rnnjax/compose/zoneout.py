@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnjax.cells.around import Around
-from rnnjax.cells.base import Cell
+from rnnjax.cells.base import Cell, PointwiseCell
 from rnnjax.compose.base import WithNoise, check_rate, check_step, draw_mask
 
 
@@ -56,10 +56,10 @@ class Zoneout(Around[Any, Any]):
 
     def perturb(self, key: Array, params: Any, shape: tuple[int, ...]) -> tuple[Any, WithNoise]:
         key_cell, *keys = jax.random.split(key, 1 + len(self.rates))
-        masks = [
+        masks = tuple(
             draw_mask(key, rate, shape, component.shape, per_sequence=False)
             for key, rate, component in zip(keys, self.rates, self._components, strict=True)
-        ]
+        )
         params, noise = self.cell.perturb(key_cell, params, shape)
         return params, WithNoise(masks, noise)
 
@@ -68,14 +68,26 @@ class Zoneout(Around[Any, Any]):
         return WithNoise(masks, self.cell.project_with(params, xs, noise))
 
     def advance(self, params: Any, carry: Any, z: WithNoise) -> Any:
-        old, structure = jax.tree.flatten(carry)
-        new = jax.tree.leaves(self.cell.advance(params, carry, z.cell))
-        if z.own is None:
-            means = zip(self.rates, old, new, strict=True)
-            kept = [rate * before + (1 - rate) * after for rate, before, after in means]
+        return self._keep(carry, self.cell.advance(params, carry, z.cell), z.own)
+
+    def pointwise_core(self, noise: Any) -> PointwiseCell[Any, Any]:
+        _, noise = noise or (None, None)
+        return self.cell.pointwise_core(noise)
+
+    def pointwise_with(self, params: Any, zx: Any, zh: Any, carry: Any, noise: Any) -> Any:
+        masks, noise = noise or (None, None)
+        return self._keep(carry, self.cell.pointwise_with(params, zx, zh, carry, noise), masks)
+
+    def _keep(self, old: Any, new: Any, masks: Any) -> Any:
+        """The new carry where a mask takes it, the old one elsewhere; without masks, the mean of the two."""
+        leaves, structure = jax.tree.flatten(old)
+        pairs = [*zip(leaves, jax.tree.leaves(new), strict=True)]
+        if masks is None:
+            means = zip(self.rates, pairs, strict=True)
+            kept = [rate * before + (1 - rate) * after for rate, (before, after) in means]
         else:
-            picks = zip(z.own, old, new, strict=True)
-            kept = [after if taken is None else jnp.where(taken, after, before) for taken, before, after in picks]
+            picks = zip(masks, pairs, strict=True)
+            kept = [after if taken is None else jnp.where(taken, after, before) for taken, (before, after) in picks]
         return jax.tree.unflatten(structure, kept)
 
     def output(self, params: Any, carry: Any, z: WithNoise) -> Array:

@@ -15,7 +15,7 @@ from jax.interpreters import mlir
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Bool
 
-from rnnjax.cells.base import Cell, carry_dtype, output_dtype
+from rnnjax.cells.base import Cell, NotPointwise, PointwiseCell, carry_dtype, output_dtype
 
 T = TypeVar("T")
 Kernel = Callable[..., tuple[Any, Array]]
@@ -36,6 +36,14 @@ class Stretch(NamedTuple):
     """Whether steps that are not real may come before real ones (a `mask`), and not behind them alone (`lengths`)."""
     perturbations: Any = None
     """A carry of arrays `[time, *batch, ...]`: what is added to the carry after every step. None: nothing."""
+
+
+def core_for(kernel: str, cell: Cell[Any, Any], noise: Any) -> PointwiseCell[Any, Any]:
+    """The `pointwise_core` that a kernel runs; an error in one line where there is none."""
+    try:
+        return cell.pointwise_core(noise)
+    except NotPointwise as why:
+        raise ValueError(f'kernel "{kernel}" needs a PointwiseCell, and {why}: use "scan"') from None
 
 
 def select(valid: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
@@ -150,16 +158,15 @@ def own_key(key: Array, like: Array) -> Array:
     return key
 
 
-def spread_as(xs: Array, leading: int, carry: T) -> T:
-    """A carry whose batch lies on the devices as that of the inputs, whose first `leading` axes are time and batch.
+def spread_as(xs: Array, axes: slice, tree: T) -> T:
+    """Arrays that begin with these axes of the inputs (time and batch), laid on the devices as the inputs are.
 
     JAX does that by itself, but for the axes of a mesh that are explicit, where it is part of an array's type.
     """
     sharding = jax.typeof(xs).sharding
     if AxisType.Explicit not in sharding.mesh.axis_types:
-        return carry
-    batch = sharding.spec[1:leading]
-    return jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec(*batch)), carry)
+        return tree
+    return jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, PartitionSpec(*sharding.spec[axes])), tree)
 
 
 def refused(why: str, like: T) -> T:

@@ -17,7 +17,7 @@ import jax
 from jax import Array
 from jax.sharding import AxisType
 
-from rnnjax.cells.base import Cell, PointwiseCell
+from rnnjax.cells.base import Cell, NotPointwise, PointwiseCell
 from rnnjax.cells.linear import ParallelCell
 from rnnjax.kernels import blocked, fused
 from rnnjax.kernels.base import Stretch, product_precision
@@ -67,23 +67,25 @@ def decide(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> dict[str, str]:
     """The name of a kernel for every platform."""
-    found = {platform: _on(platform, cell, params, xs, carry, stretch) for platform in PLATFORMS}
+    found = {platform: _on(platform, cell, params, xs, noise, carry, stretch) for platform in PLATFORMS}
     heard = listener.get()
     if heard is not None:
         heard.extend(Choice(platform, type(cell).__name__, len(xs), *each) for platform, each in found.items())
     return {platform: kernel for platform, (kernel, _) in found.items()}
 
 
-def _on(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any, stretch: Stretch) -> tuple[str, str]:
+def _on(
+    platform: str, cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, stretch: Stretch
+) -> tuple[str, str]:
     """The kernel on a platform, and why: as measured there, else the usual one."""
-    usual = _usual(cell, xs)
-    if isinstance(cell, ParallelCell) and platform != "cpu":
-        if stretch.perturbations is not None:
-            return "scan", "a linear recurrence, but perturbations need the steps one by one"
-        return "parallel", "a linear recurrence, all steps at once; not measured yet"
-    if not isinstance(cell, PointwiseCell):
-        return usual
-    rows = near(platform, cell, params, xs)
+    if isinstance(cell, ParallelCell):
+        return _linear(platform, stretch)
+    try:
+        core = cell.pointwise_core(noise)
+    except NotPointwise:
+        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
+    usual = _usual(xs)
+    rows = near(platform, core, params, xs)
     if not rows:
         return usual[0], f"{usual[1]}; nothing near it is measured on this platform"
     kinds = {device.device_kind for device in devices_here(platform)}
@@ -92,16 +94,21 @@ def _on(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, carry: Any,
         return usual[0], f"{usual[1]}; what is measured near it is on {rows[0].device}, which is not here"
     if product_precision() != "default":
         return usual[0], f"{usual[1]}; nothing is measured with products in precision {product_precision()!r}"
-    return _fastest(row, usual, partial(_obstacle, row, cell, params, xs, carry, stretch))
+    return _fastest(row, usual, partial(_obstacle, row, cell, params, xs, noise, carry, stretch))
 
 
-def _usual(cell: Cell[Any, Any], xs: Array) -> tuple[str, str]:
-    """The kernel on a CPU, and where nothing is measured, and why."""
-    if isinstance(cell, ParallelCell):
+def _linear(platform: str, stretch: Stretch) -> tuple[str, str]:
+    """The kernel for a linear recurrence, and why."""
+    if platform == "cpu":
         return "scan", "a linear recurrence, but all steps at once are slower on a CPU, save for the smallest cells"
-    if not isinstance(cell, PointwiseCell):
-        return "scan", "not one recurrent product and then arithmetic (a PointwiseCell)"
-    if blocked.pays(cell, xs):
+    if stretch.perturbations is not None:
+        return "scan", "a linear recurrence, but perturbations need the steps one by one"
+    return "parallel", "a linear recurrence, all steps at once; not measured yet"
+
+
+def _usual(xs: Array) -> tuple[str, str]:
+    """The kernel on a CPU, and where nothing is measured, and why."""
+    if blocked.pays(xs):
         return "blocked", "one product a step in the backward loop, where the scan has two"
     return "scan", FEW_STEPS
 
@@ -110,20 +117,20 @@ FEW_STEPS = '"blocked" takes longer to compile than so few steps can make up for
 
 
 def _obstacle(
-    row: Measured, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any, stretch: Stretch, kernel: str
+    row: Measured, cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, stretch: Stretch, kernel: str
 ) -> str | None:
     """Why "auto" does not take a kernel that was measured; None if it may."""
     if kernel == "blocked":
-        return None if blocked.pays(cell, xs) else FEW_STEPS
+        return None if blocked.pays(xs) else FEW_STEPS
     if kernel != "fused":
         return None
     if stretch.perturbations is not None:
         return "perturbations need the steps one by one"
     if may_be_spread(row.platform):
         return "several devices are here, and only jax.shard_map spreads it over them"
-    if cell.hidden_size > row.hidden:
+    if cell.pointwise_core(noise).hidden_size > row.hidden:
         return "with fewer units it may have been another kernel, whose weights fit the chip"
-    return fused.obstacle(row.platform, cell, params, xs, carry)
+    return fused.obstacle(row.platform, cell, params, xs, noise, carry)
 
 
 def _fastest(row: Measured, usual: tuple[str, str], obstacle: Callable[[str], str | None]) -> tuple[str, str]:

@@ -15,8 +15,8 @@ As a linear system (`lax.custom_linear_solve`) it has a transpose, which is a se
     e_t = J_(t+1)^T e_(t+1) + g_t
 
 and JAX transposes b_t into one product for the gradient of each weight matrix. Nothing is derived by hand, so every
-`PointwiseCell` has it. The forward mode runs its recurrence by `lax.scan`; derivatives of derivatives are made of
-recurrences of these two kinds.
+`PointwiseCell` has it, and what is such a cell at its core (`Cell.pointwise_core`). The forward mode runs its
+recurrence by `lax.scan`; derivatives of derivatives are made of recurrences of these two kinds.
 """
 
 import math
@@ -31,7 +31,7 @@ from jax import Array, lax
 from rnnjax.cells.base import Cell, PointwiseCell, output_dtype
 from rnnjax.kernels import pallas_gpu, pallas_tpu
 from rnnjax.kernels.apart import Apart, NotApart, Parts, take_apart
-from rnnjax.kernels.base import Stretch, refused, select, vary_with
+from rnnjax.kernels.base import Stretch, core_for, refused, select, vary_with
 from rnnjax.kernels.blocked import reads_only_the_sum
 from rnnjax.kernels.pallas import Body, Loop, Obstacle, Rest, like, narrow, pad, widen
 
@@ -44,17 +44,16 @@ def run(
     cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any, fresh: Any, stretch: Stretch
 ) -> tuple[Any, Array]:
     """See `rnnjax.kernels.base`."""
-    if not isinstance(cell, PointwiseCell):
-        raise ValueError(f'kernel "fused" needs a PointwiseCell, and {type(cell).__name__} is none: use "scan"')
+    plan = Plan(cell, core_for("fused", cell, noise), stretch.reverse)
+    zs = plan.core.project(params, xs)
+    steps = Steps(*vary_with((params, zs, carry, fresh), (params, zs, carry)), noise, stretch.valid, stretch.borders)
     try:
-        Functions.of(cell, params, carry)
+        Functions.of(plan, steps)
     except NotApart as error:
         why = f"its gates cannot be kept apart: {error}"
         raise ValueError(f'kernel "fused" cannot run {type(cell).__name__}: {why}') from None
-    zs = cell.project(params, xs)
-    steps = Steps(*vary_with((params, zs, carry, fresh), (params, zs, carry)), stretch.valid, stretch.borders)
-    carries = recurrence(Plan(cell, stretch.reverse), steps)
-    ys = cell.output(params, carries, zs).astype(output_dtype(params, xs))
+    carries = recurrence(plan, steps)
+    ys = cell.output(params, carries, cell.project_with(params, xs, noise)).astype(output_dtype(params, xs))
     final = jax.tree.map(lambda leaf: leaf[0 if stretch.reverse else -1], carries)
     return final, select(stretch.valid, ys, jnp.zeros_like(ys))
 
@@ -62,7 +61,9 @@ def run(
 class Plan(NamedTuple):
     """What is known when the recurrence is compiled."""
 
-    cell: PointwiseCell[Any, Any]
+    cell: Cell[Any, Any]
+    core: PointwiseCell[Any, Any]
+    """What it is with the noise of the run."""
     reverse: bool
 
 
@@ -73,6 +74,7 @@ class Steps(NamedTuple):
     zs: Array
     carry: Any
     fresh: Any
+    noise: Any
     valid: Any
     borders: Any
 
@@ -80,10 +82,11 @@ class Steps(NamedTuple):
         """The carries that steps begin with, from those before them."""
         return before if self.borders is None else select(self.borders, self.fresh, before)
 
-    def after(self, cell: PointwiseCell[Any, Any], before: Any) -> Any:
+    def after(self, plan: Plan, before: Any) -> Any:
         """The carries after steps, from those before them: f_t for all t, or for one."""
         begun = self.begun(before)
-        return select(self.valid, cell.advance(self.params, begun, self.zs), begun)
+        zh = plan.core.recur(self.params, begun)
+        return select(self.valid, plan.cell.pointwise_with(self.params, self.zs, zh, begun, self.noise), begun)
 
     def before(self, carries: Any, reverse: bool) -> Any:
         """The carries before every step, from those after them."""
@@ -111,7 +114,7 @@ def tangents(plan: Plan, primals: tuple[Steps], tangents: tuple[Steps]) -> tuple
     # The backward pass keeps what is an argument of the checkpoint, and computes all else again.
     @partial(jax.checkpoint, prevent_cse=False)
     def after(steps: Steps, before: Any) -> Any:
-        return steps.after(plan.cell, before)
+        return steps.after(plan, before)
 
     def apply(d: Any) -> Any:
         d_before = jax.tree.map(lambda leaf: _shift(plan.reverse, jnp.zeros_like(leaf[0]), leaf), d)
@@ -119,13 +122,14 @@ def tangents(plan: Plan, primals: tuple[Steps], tangents: tuple[Steps]) -> tuple
 
     def solve(_: Any, b: Any) -> Any:
         def step(d: Any, inputs: Any) -> tuple[Any, Any]:
-            z, valid, borders, before, b = inputs
-            one = steps._replace(zs=z, valid=valid, borders=borders)
-            d = jax.tree.map(jnp.add, jax.jvp(partial(one.after, plan.cell), (before,), (d,))[1], b)
+            z, noise, valid, borders, before, b = inputs
+            one = steps._replace(zs=z, noise=noise, valid=valid, borders=borders)
+            d = jax.tree.map(jnp.add, jax.jvp(partial(one.after, plan), (before,), (d,))[1], b)
             return d, d
 
         start = jax.tree.map(jnp.zeros_like, steps.carry)
-        return lax.scan(step, start, (steps.zs, steps.valid, steps.borders, before, b), reverse=plan.reverse)[1]
+        inputs = steps.zs, steps.noise, steps.valid, steps.borders, before, b
+        return lax.scan(step, start, inputs, reverse=plan.reverse)[1]
 
     def solve_transposed(_: Any, g: Any) -> Any:
         return _on_platform(plan, backward, steps, before, g)
@@ -139,36 +143,39 @@ def tangents(plan: Plan, primals: tuple[Steps], tangents: tuple[Steps]) -> tuple
 
 def forward(plan: Plan, backend: ModuleType, steps: Steps) -> Any:
     """The carries after every step."""
-    functions = Functions.of(plan.cell, steps.params, steps.carry)
+    functions = Functions.of(plan, steps)
 
     def body(vectors: list[Parts], fresh: list[Parts], carry: list[Parts], x: list[Parts]) -> tuple[Parts, Rest]:
-        (zx,), valid, goes_on = _without_flags(steps, x)
+        (zx, *noise), valid, goes_on = _without_flags(steps, x)
         begun = [_choose(goes_on, *each) for each in zip(carry, fresh, strict=True)] if fresh else carry
 
         def rest(zh: Parts) -> tuple[list[Parts], list[Parts]]:
-            after = functions.after(*functions.given(vectors), zx, zh, *begun)
+            after = functions.after(*functions.given(vectors), zx, zh, *begun, *noise)
             carry = [_choose(valid, *each) for each in zip(after, begun, strict=True)]
             return carry, carry
 
         return functions.seen(*begun), rest
 
-    return _loop(backend, functions, steps, plan.reverse, body, steps.params.w_h, steps.carry, steps.zs)
+    inputs = steps.zs, as_numbers(steps.noise)
+    return _loop(backend, functions, steps, plan.reverse, body, steps.params.w_h, steps.carry, inputs)
 
 
 def backward(plan: Plan, backend: ModuleType, steps: Steps, before: Any, g: Any) -> Any:
     """The cotangents e_t of the carries after every step."""
-    functions = Functions.of(plan.cell, steps.params, steps.carry)
-    zh = plan.cell.recur(steps.params, steps.begun(before))
+    functions = Functions.of(plan, steps)
+    zh = plan.core.recur(steps.params, steps.begun(before))
     products = (steps.zs + zh,) if functions.sums else (steps.zs, zh)
+    count = len(products)
 
     def body(vectors: list[Parts], fresh: list[Parts], e: list[Parts], x: list[Parts]) -> tuple[Parts, Rest]:
         inputs, valid, goes_on = _without_flags(steps, x)
-        products, before, g = inputs[: -2 * len(e)], inputs[-2 * len(e) : -len(e)], inputs[-len(e) :]
-        zx, zh = products if len(products) == 2 else (*products, tuple(map(jnp.zeros_like, products[0])))
+        products, noise = inputs[:count], inputs[count : -2 * len(e)]
+        before, g = inputs[-2 * len(e) : -len(e)], inputs[-len(e) :]
+        zx, zh = products if count == 2 else (*products, tuple(map(jnp.zeros_like, products[0])))
         begun = [_choose(goes_on, *each) for each in zip(before, fresh, strict=True)] if fresh else before
         e = [_add(*each) for each in zip(e, g, strict=True)]
         e_after = [_choose(valid, each, None) for each in e]
-        e_zh, *direct = functions.before(*functions.given(vectors), zx, zh, *begun, *e_after)
+        e_zh, *direct = functions.before(*functions.given(vectors), zx, zh, *begun, *noise, *e_after)
 
         def rest(e_seen: Parts) -> tuple[list[Parts], list[Parts]]:
             through = functions.unseen(*begun, e_seen)
@@ -179,7 +186,7 @@ def backward(plan: Plan, backend: ModuleType, steps: Steps, before: Any, g: Any)
         return e_zh, rest
 
     start = jax.tree.map(jnp.zeros_like, steps.carry)
-    inputs = products, before, g
+    inputs = products, as_numbers(steps.noise), before, g
     return _loop(backend, functions, steps, not plan.reverse, body, steps.params.w_h.T, start, inputs)
 
 
@@ -214,9 +221,9 @@ class Functions(NamedTuple):
     is_damped: bool
     """Whether half-precision weights may round what they multiply in float32."""
     reads: tuple[bool, ...]
-    """Which leaves of the parameters `pointwise` reads."""
+    """Which leaves of the parameters `pointwise_with` reads."""
     after: Apart
-    """`pointwise`: of parameters, zx, zh and carry."""
+    """`pointwise_with`: of parameters, zx, zh, carry and noise."""
     before: Apart
     """Its cotangents of zh and carry: of the same, and the cotangents of the new carry."""
     seen: Apart
@@ -225,11 +232,12 @@ class Functions(NamedTuple):
     """Its cotangents of the carry: of the carry, and the cotangent of what is seen."""
 
     @classmethod
-    def of(cls, cell: PointwiseCell[Any, Any], params: Any, carry: Any) -> "Functions":
+    def of(cls, plan: Plan, steps: Steps) -> "Functions":
         """Traces them; raises `NotApart`."""
-        carry = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, leaf.shape[-1]), leaf.dtype), carry)
-        params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-        return _trace(cell, params, carry, jax.sharding.get_abstract_mesh())
+        rows = steps.carry, jax.eval_shape(as_numbers, steps.noise)
+        carry, noise = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, leaf.shape[-1]), leaf.dtype), rows)
+        params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), steps.params)
+        return _trace(plan.cell, plan.core, params, carry, noise, jax.sharding.get_abstract_mesh())
 
     @property
     def mixes(self) -> bool:
@@ -242,29 +250,41 @@ class Functions(NamedTuple):
         return [next(read) if is_read else None for is_read in self.reads]
 
 
+def as_numbers(masks: Any) -> Any:
+    """As kernels hold them: of the width of flags and of what they choose from."""
+    return jax.tree.map(lambda mask: mask.astype(jnp.int32), masks)
+
+
 @lru_cache(maxsize=256)
-def _trace(cell: PointwiseCell[Any, Any], params: Any, carry: Any, mesh: Any) -> Functions:
+def _trace(
+    cell: Cell[Any, Any], core: PointwiseCell[Any, Any], params: Any, carry: Any, noise: Any, mesh: Any
+) -> Functions:
     """Once for all programs; what is traced inside a mesh refers to it."""
 
-    def after(*point: Any) -> Any:
-        return jax.tree.leaves(cell.pointwise(*point))
+    def pointwise(params: Any, zx: Array, zh: Array, carry: Any, noise: Any) -> Any:
+        masks = jax.tree.map(lambda numbers: numbers > 0, noise)
+        return cell.pointwise_with(params, zx, zh, carry, masks)
 
-    def before(params: Any, zx: Array, zh: Array, carry: Any, e: Any) -> Any:
-        return jax.tree.leaves(jax.vjp(partial(cell.pointwise, params, zx), zh, carry)[1](e))
+    def after(*point: Any) -> Any:
+        return jax.tree.leaves(pointwise(*point))
+
+    def before(params: Any, zx: Array, zh: Array, carry: Any, noise: Any, e: Any) -> Any:
+        through = jax.vjp(lambda zh, carry: pointwise(params, zx, zh, carry, noise), zh, carry)[1]
+        return jax.tree.leaves(through(e))
 
     def unseen(carry: Any, e: Array) -> Any:
-        return jax.tree.leaves(jax.vjp(cell.recurrent_input, carry)[1](e))
+        return jax.tree.leaves(jax.vjp(core.recurrent_input, carry)[1](e))
 
-    seen = jax.eval_shape(cell.recurrent_input, carry)
-    z = jax.eval_shape(cell.multiply, params, seen)
+    seen = jax.eval_shape(core.recurrent_input, carry)
+    z = jax.eval_shape(core.multiply, params, seen)
     units = math.gcd(*(leaf.shape[-1] for leaf in jax.tree.leaves((carry, seen, z))))
-    forth = take_apart(after, units, params, z, z, carry)
-    back = take_apart(before, units, params, z, z, carry, carry)
+    forth = take_apart(after, units, params, z, z, carry, noise)
+    back = take_apart(before, units, params, z, z, carry, noise, carry)
     leaves = jax.tree.leaves(params)
     reads = tuple(map(max, forth.reads[: len(leaves)], back.reads[: len(leaves)]))
-    sums = reads_only_the_sum(cell, params, z, carry)
-    inputs = take_apart(cell.recurrent_input, units, carry), take_apart(unseen, units, carry, seen)
-    return Functions(units, sums, cell.is_damped, reads, forth, back, *inputs)
+    sums = reads_only_the_sum(pointwise, params, z, carry, noise)
+    inputs = take_apart(core.recurrent_input, units, carry), take_apart(unseen, units, carry, seen)
+    return Functions(units, sums, core.is_damped, reads, forth, back, *inputs)
 
 
 def _loop(
@@ -344,18 +364,18 @@ def _on_platform(plan: Plan, kernel: Any, steps: Steps, *others: Any) -> Any:
     return lax.platform_dependent(steps, *others, **branches, default=partial(refuse, needs))
 
 
-def obstacle(platform: str, cell: PointwiseCell[Any, Any], params: Any, xs: Array, carry: Any) -> str | None:
+def obstacle(platform: str, cell: Cell[Any, Any], params: Any, xs: Array, noise: Any, carry: Any) -> str | None:
     """Why a cell cannot be run on a platform, for `lax.platform_dependent`; None if it can."""
     backend = {backend.PLATFORM: backend for backend in BACKENDS}[platform]
-    plan = Plan(cell, reverse=False)
+    plan = Plan(cell, cell.pointwise_core(noise), reverse=False)
 
-    def both(params: Any, xs: Array, carry: Any) -> Any:
-        steps = Steps(params, cell.project(params, xs), carry, carry, None, None)
+    def both(params: Any, xs: Array, noise: Any, carry: Any) -> Any:
+        steps = Steps(params, plan.core.project(params, xs), carry, carry, noise, None, None)
         carries = forward(plan, backend, steps)
         return backward(plan, backend, steps, carries, carries)
 
     try:
-        jax.eval_shape(both, params, xs, carry)
+        jax.eval_shape(both, params, xs, noise, carry)
     except (Obstacle, NotApart) as why:
         return str(why)
     return None

@@ -69,6 +69,24 @@ def test_training_is_a_loop_over_steps_with_their_noise(name):
     chex.assert_trees_all_close(got, (carry, jnp.stack(ys)), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", slow_unless(("zoneout",), RANDOM))
+def test_training_on_an_explicit_mesh(name):
+    """Masks lie where the inputs do, which is part of their type there, and are those of one device."""
+    cell = RANDOM[name]
+    params, xs = draw(cell)
+    xs = jnp.concatenate([xs, -xs], axis=1)  # for two devices
+
+    def gradients(params, xs):
+        return jax.grad(lambda params: jnp.square(unroll(cell, params, xs, key=KEY)[1]).sum())(params)
+
+    want = jax.jit(gradients)(params, xs)
+    with jax.set_mesh(jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Explicit,))):
+        placed = jax.device_put(params, PartitionSpec()), jax.device_put(xs, PartitionSpec(None, "batch"))
+        got = jax.jit(gradients)(*placed)
+    chex.assert_trees_all_close(jax.device_get(got), want, rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", slow_unless(("recurrent dropout",), RANDOM))
 def test_keys(name):
     """No key is an error, the same key the same result, another key another one; evaluation needs none."""

@@ -177,10 +177,7 @@ def test_explanation():
     params, xs = declared(cell, 8), jax.ShapeDtypeStruct((100, 4, 8), jnp.float32)
     lines = [str(each) for each in rnnjax.explain_kernel(cell, params, xs, deterministic=True)]
     assert len(lines) == len(set(lines)) == 3 * len(choice.PLATFORMS)
-    assert (
-        lines[0]
-        == "cpu: 'scan' for Zoneout over 100 steps: not one recurrent product and then arithmetic (a PointwiseCell)"
-    )
+    assert lines[0].startswith("cpu: 'blocked' for Zoneout over 100 steps: one product a step in the backward loop, ")
     assert (
         "cuda: 'parallel' for MinGRU over 100 steps: a linear recurrence, all steps at once; not measured yet" in lines
     )

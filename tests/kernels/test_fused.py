@@ -232,7 +232,8 @@ def test_what_a_platform_cannot_run_is_an_obstacle(platform, cell, dtype, why):
 
 def obstacle(platform, cell, dtype="float32"):
     carry = jax.eval_shape(lambda: cell.initial_carry((16,), dtype))
-    return fused.obstacle(platform, cell, declared(cell, 8, dtype), jax.ShapeDtypeStruct((10, 16, 8), dtype), carry)
+    xs = jax.ShapeDtypeStruct((10, 16, 8), dtype)
+    return fused.obstacle(platform, cell, declared(cell, 8, dtype), xs, None, carry)
 
 
 def test_what_fits_is_what_the_gpu_has(monkeypatch):

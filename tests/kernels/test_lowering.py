@@ -34,12 +34,12 @@ def test_lowers(platform, name, dtype):
     assert module.count(f"@{CALLS[platform]}(") == 2
 
 
-def training_step_for(platform, cell, dtype):
+def training_step_for(platform, cell, dtype, key=None):
     """The program, in MLIR."""
 
     def training_step(params, xs, lengths, resets):
         def loss(params, xs):
-            return rnnjax.unroll(cell, params, xs, kernel="fused", lengths=lengths, resets=resets)[1].sum()
+            return rnnjax.unroll(cell, params, xs, kernel="fused", lengths=lengths, resets=resets, key=key)[1].sum()
 
         return jax.value_and_grad(loss, argnums=(0, 1))(params, xs)
 
