@@ -55,7 +55,7 @@ def train(
     config.use_devices()
     data = load(config, options.data_dir)
     trainables = {
-        name: checked(network[0], partial(make_trainable, config, *network, data))
+        name: checked(f"--models {network[0]}", partial(make_trainable, config, *network, data))
         for name, network in config.networks.items()
     }
     here = environment.describe()

@@ -31,7 +31,8 @@ class Routine(NamedTuple):
     compile_seconds: float | None = None
     """How long tracing and compiling took, None for a library that does neither."""
     memory_bytes: int | None = None
-    """Temporaries and results of the compiled program, None where that is not known."""
+    """The most that is held at once beside the arguments, None where that is not known: of a compiled program its
+    temporaries, which are allocated together, and results."""
     threads: int | None = None
     """How many threads it was found to run best on, None for a library that is not asked."""
 

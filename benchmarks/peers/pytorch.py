@@ -2,8 +2,10 @@
 get them, from an unrolled cell with `retain_grad` at every step.
 """
 
+import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +56,10 @@ def make(name: str, params: Any, xs: np.ndarray) -> Program:
         ours = from_torch(cell, dict(zip(weights, found, strict=True)))
         return Results(outputs, compared(name, ours), g_xs)
 
-    return Program(routine(forward, device), routine(step, device), read)
+    def measured(work: Callable[[], Any]) -> Routine:
+        return routine(work, device)._replace(memory_bytes=peak_bytes(work, device))
+
+    return Program(measured(forward), measured(step), read)
 
 
 def routine(work: Callable[[], Any], device: str) -> Routine:
@@ -78,6 +83,34 @@ def routine(work: Callable[[], Any], device: str) -> Routine:
     tries = [[clock(candidate) for candidate in candidates] for _ in range(4)]
     medians = [statistics.median(seconds) for seconds in zip(*tries[1:], strict=True)]  # the first one warms up
     return candidates[medians.index(min(medians))]
+
+
+def peak_bytes(work: Callable[[], Any], device: str) -> int:
+    """The most memory that the work holds at once, beside what was there before."""
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() - before
+    with silent_stderr(), torch.autograd.profiler.profile(profile_memory=True) as profiled:
+        result = work()  # held to the end, as its memory is part of it
+    events = [event for event in profiled.kineto_results.events() if event.name() == "[memory]"]
+    del result
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]  # negative: given back
+    return int(max(np.cumsum(sizes), default=0))
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """PyTorch's profiler writes there that it begins and ends, past Python and whatever its settings."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def place() -> str:

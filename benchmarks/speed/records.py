@@ -82,7 +82,7 @@ QUANTITIES: dict[str, Quantity] = {
     "forward": Quantity("Forward pass", "ms", _scaled("forward", "median", 1e3)),
     "compile": Quantity("Compiling the training step", "s", _scaled("step", "compile_seconds", 1)),
     "memory": Quantity(
-        "Memory of the training step, temporaries and results", "MiB", _scaled("step", "memory_bytes", 2**-20)
+        "Peak memory of the training step, beside inputs and weights", "MiB", _scaled("step", "memory_bytes", 2**-20)
     ),
 }
 

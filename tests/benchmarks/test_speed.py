@@ -349,6 +349,24 @@ def test_adapter_computes_the_same(library, all_libraries):
         assert record["status"] == ("unsupported" if (library, cell) in LACKING else "ok"), record["reason"]
 
 
+@pytest.mark.peers
+def test_peak_memory_of_pytorch(capfd):
+    """What is held at once, not what is asked for in all: an array of 1 MiB after another, and two together."""
+    torch = pytest.importorskip("torch")
+    from benchmarks.peers.pytorch import peak_bytes
+
+    def one_after_another():
+        for _ in range(3):
+            torch.zeros(2**18)
+
+    def two_together():
+        return torch.zeros(2**18), torch.zeros(2**18)
+
+    assert peak_bytes(one_after_another, "cpu") == 2**20
+    assert peak_bytes(two_together, "cpu") == 2**21
+    assert capfd.readouterr().err == ""
+
+
 def test_weights_of_cudnn():
     """As jax.experimental.rnn packs them, by its own reference, which runs everywhere."""
     params, xs = draw("lstm", Shape(4, 2, 3), "float32")
