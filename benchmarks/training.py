@@ -75,8 +75,7 @@ class Training:
     patience: Annotated[Int, IN_GROUP] = 0
     """Stop after this many epochs without a better validation loss; 0: never."""
     devices: Annotated[Int | None, IN_GROUP] = None
-    """Devices that share out seeds that are trained side by side, and then the batch: as many as divide them. By default
-    all, but of a CPU one, which is faster."""
+    """Devices that share out seeds trained together, then the batch. By default all, of a CPU one: it is faster."""
 
     def check_training(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
