@@ -19,7 +19,7 @@ from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import DIVERGED, RUNNING, SOLVED, UNSOLVED
 from benchmarks.hs1997.records import remarks, summarise
 from benchmarks.hs1997.report import print_table, table_rows
-from benchmarks.hs1997.rows import EXPERIMENTS, ROWS, Recent, lstm_2a
+from benchmarks.hs1997.rows import EXPERIMENTS, LINEAR, ROWS, Recent, lstm_2a
 from rnnjax.tasks import Adding1997, EmbeddedReber, LongLag2a
 from tests.support import sampler
 
@@ -45,7 +45,7 @@ def test_all_published_numbers_of_weights():
 
 def test_rows_are_those_of_the_tables():
     sizes = {name: len(rows) for name, rows in EXPERIMENTS.items()}
-    assert sizes == {"1": 9, "2a": 8, "2b": 1, "2c": 9, "3a": 4, "3b": 3, "3c": 2, "4": 6, "5": 2, "6": 3}
+    assert sizes == {"1": 9, "2a": 8, "2b": 1, "2c": 9, "3a": 4, "3b": 3, "3c": 2, "4": 7, "5": 3, "6": 3}
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -80,7 +80,7 @@ def test_default_run_has_an_lstm_of_each_experiment():
 # --- trials -----------------------------------------------------------------------------------------------------------
 
 TINY = dataclasses.replace(
-    ROWS["4-lstm-100"], task=Adding1997(22), criterion=Recent(3, 1, 0.01), tolerance=0.04, rate=0.0
+    ROWS["4-lstm-100-logistic"], task=Adding1997(22), criterion=Recent(3, 1, 0.01), tolerance=0.04, rate=0.0
 )
 
 
@@ -141,13 +141,14 @@ def test_a_trial_that_is_not_finite_stops_and_the_others_go_on(fresh):
     assert np.isfinite(after.params.w[1]).all()
 
 
-def test_online_learning_is_the_paper_s_rule():
-    """One weight by hand: a step of an output bias by -rate (y - target) y (1 - y) after every sequence."""
-    row = dataclasses.replace(TINY, rate=0.5)
+@pytest.mark.parametrize(("outputs", "step"), [("logistic", 0.5 * 0.4 * 0.25), ("linear", 0.5 * 0.9)])
+def test_online_learning_is_the_paper_s_rule(outputs, step):
+    """One weight by hand, an output bias after a sequence: -rate (y - target), of a logistic output times y (1 - y)."""
+    row = dataclasses.replace(TINY, rate=0.5, outputs=outputs)
     trial = jax.jit(partial(experiment.start, row))(jax.random.key(0))
     trial = trial._replace(params=jax.tree.map(jnp.zeros_like, trial.params))
     after = trained(row, trial, 0.9)
-    np.testing.assert_allclose(after.params.b, [0.5 * 0.4 * 0.25], rtol=1e-6)
+    np.testing.assert_allclose(after.params.b, [step], rtol=1e-6)
     frozen = dataclasses.replace(row, biases="none")
     np.testing.assert_array_equal(trained(frozen, trial, 0.9).params.b, [0])
 
@@ -189,7 +190,7 @@ def test_summary():
     assert found.solved == 60  # of all: one that was cut off may have been a slow one
     assert found.ratio == 1.0
     assert found.wrong == pytest.approx(1 / 2560)
-    assert remarks(found) == "1 cut off before the end; 1 diverged after 7 sequences"
+    assert remarks(found) == f"1 cut off before the end; 1 diverged after 7 sequences; {LINEAR}"
     texts = dict(zip(table_rows(records)[0], table_rows(records)[1 + list(ROWS).index("4-lstm-100")], strict=True))
     assert texts["sequences, median (range)"] == "74,000 (37,000-185,000)"
     assert "not run: for --full, up to 5,000,000 sequences" in table_rows(records)[-2][-1]
@@ -213,7 +214,7 @@ def test_summary_of_what_was_not_solved():
     ]
     *_, sequences, _, _, _, text = table_rows(records)[1 + list(ROWS).index("4-lstm-100")]
     assert sequences == "-, error < 0.01 after 32,000"
-    assert text == "3 not solved within 150,000 sequences: 4 % of the last 2,000 wrong, error 0.0003"
+    assert text == "3 not solved within 150,000 sequences: 4 % of the last 2,000 wrong, error 0.0003; " + LINEAR
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
