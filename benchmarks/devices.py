@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.errors import UsageError
 
@@ -18,14 +18,14 @@ T = TypeVar("T")
 def use_devices(count: int | None = None, seeds: int | None = None) -> None:
     """Makes a CPU as many devices, one a core that this process may use if None; has to run before JAX starts.
 
-    Where `seeds` are too few, the devices share out batches, and take sums over devices in loops. Each sum under way
-    holds a thread of the pool they share, which has one a core: those that it waits for must find others. More
-    threads than cores cost a fifth of the speed, so that there are no more than that takes.
+    Where the devices do not divide the `seeds`, they share out batches, and take sums over devices in loops. Each sum
+    under way holds a thread of the pool they share, which has one a core: those that it waits for must find others.
+    More threads than cores cost a fifth of the speed, so that there are no more than that takes.
     """
     number = cores() if count is None else count
     with suppress(RuntimeError):  # it has started: what is there has to do
         jax.config.update("jax_num_cpu_devices", number)
-    if seeds is not None and seeds < number:
+    if seeds is not None and seeds % number:
         os.environ.setdefault("PJRT_NPROC", str(4 * number))
     if count is not None and count > jax.local_device_count():
         raise UsageError(f"--devices: there are {jax.local_device_count()} here, not {count}")
@@ -44,22 +44,27 @@ def compiler_options() -> dict[str, int]:
 SEEDS = PartitionSpec("seeds")
 
 
+def make_mesh(seeds: int, batch: int, devices: int | None = None) -> Mesh:
+    """As many devices as divide the seeds share them out; what is left of the devices shares out the batches."""
+    local = jax.local_devices()[:devices]
+    by_seed = largest_divisor(seeds, len(local))
+    by_batch = largest_divisor(batch, len(local) // by_seed)
+    axes, types = ("seeds", "batch"), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((by_seed, by_batch), axes, devices=local[: by_seed * by_batch], axis_types=types)
+
+
 def over_seeds(
     function: Callable[[Any], T], seeds: int, batch: int, specs: Any, devices: int | None = None
 ) -> jax.stages.Wrapped:
     """`function` over the leading axis of its argument's leaves, of size `seeds`, jitted and spread over the devices.
 
     `specs`, like the argument or a prefix of it, has a PartitionSpec for each leaf: where its axes "seeds" and "batch"
-    are. As many devices as divide the seeds share them out; what is left of the devices shares out the batches. Inside
-    a device an accelerator runs its seeds together (vmap), a CPU one after the other (`lax.map`): there a batch of
-    small matrix products takes 1.3 to 2 times as long as the products by themselves.
+    are. A batch that `function` draws by itself is for it to constrain to the axis "batch". Inside a device an
+    accelerator runs its seeds together (vmap), a CPU one after the other (`lax.map`): there a batch of small matrix
+    products takes 1.3 to 2 times as long as the products by themselves.
     """
-    local = jax.local_devices()[:devices]
-    by_seed = largest_divisor(seeds, len(local))
-    by_batch = largest_divisor(batch, len(local) // by_seed)
-    axes, types = ("seeds", "batch"), (AxisType.Auto, AxisType.Auto)
-    mesh = jax.make_mesh((by_seed, by_batch), axes, devices=local[: by_seed * by_batch], axis_types=types)
-    loop = partial(lax.map, function) if local[0].platform == "cpu" else jax.vmap(function)
+    mesh = make_mesh(seeds, batch, devices)
+    loop = partial(lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)
     spread = jax.shard_map(loop, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, axis_names={"seeds"})
     put = partial(NamedSharding, mesh)
     shardings = jax.tree.map(put, specs, is_leaf=lambda node: isinstance(node, PartitionSpec))

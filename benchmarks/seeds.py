@@ -40,6 +40,10 @@ _SEQUENCES: Any = PartitionSpec("seeds", None, None, "batch")
 _LENGTHS: Any = PartitionSpec("seeds", None, "batch")
 BATCHES = Batch(inputs=_SEQUENCES, targets=_SEQUENCES, weights=_SEQUENCES, lengths=_LENGTHS)
 """For `over_seeds`: where the axes of seeds and batch are in what `draw_batches` gives."""
+_OF_A_SEED: Any = PartitionSpec(None, "batch")
+_LENGTHS_OF_A_SEED: Any = PartitionSpec("batch")
+BATCH = Batch(inputs=_OF_A_SEED, targets=_OF_A_SEED, weights=_OF_A_SEED, lengths=_LENGTHS_OF_A_SEED)
+"""For `lax.with_sharding_constraint`, inside `over_seeds`: where the axis of a batch that is drawn there is."""
 
 
 def curves_of_end(model: Readout, task: Task, params: Any, batch: Batch) -> Any:

@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from cyclopts import Group, Parameter
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
-from benchmarks.devices import largest_divisor, use_devices
+from benchmarks.devices import SEEDS, make_mesh, use_devices
 from benchmarks.errors import BenchmarkError, Interrupted, UsageError, one_line
 from benchmarks.options import Int, check_devices, check_known, check_least
 from benchmarks.results import Record, Results, pick
 from rnnjax.train import (
     OPTIMIZERS,
+    Average,
     CheckpointError,
     Checkpoints,
     Loss,
@@ -74,7 +75,7 @@ class Training:
     patience: Annotated[Int, IN_GROUP] = 0
     """Stop after this many epochs without a better validation loss; 0: never."""
     devices: Annotated[Int | None, IN_GROUP] = None
-    """Devices that share out a batch: as many as divide it. By default all, but of a CPU one, which is faster."""
+    """Devices that share out seeds trained together, then the batch. By default all, of a CPU one: it is faster."""
 
     def check_training(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""
@@ -108,14 +109,11 @@ class Training:
         """Makes a CPU as many devices as are asked for; has to run before JAX starts."""
         use_devices(self.devices or 1, seeds=1)
 
-    @property
-    def mesh(self) -> Mesh | None:
-        """The devices that share out a batch; None for one."""
+    def mesh(self, members: int = 1) -> Mesh | None:
+        """The devices that share out models side by side, the axis "seeds", and then a batch; None for one."""
         everywhere = 1 if jax.default_backend() == "cpu" else jax.local_device_count()
-        count = largest_divisor(self.batch_size, self.devices or everywhere)
-        if count == 1:
-            return None
-        return jax.make_mesh((count,), ("batch",), devices=jax.local_devices()[:count], axis_types=(AxisType.Auto,))
+        mesh = make_mesh(members, self.batch_size, self.devices or everywhere)
+        return mesh if mesh.size > 1 else None
 
     def make_optimizer(self, steps: int) -> optax.GradientTransformation:
         """Clipping, weight decay and the optimiser, with so many steps an epoch."""
@@ -172,6 +170,8 @@ def from_saved(settings: Mapping[str, Any], config: type) -> Any:
 
 
 BATCH = PartitionSpec("batch")
+WHOLE: Any = PartitionSpec()
+"""On every device."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +189,19 @@ class Trainable:
     test: Callable[[Any], Record]
     """What the record of the result says of the best model."""
     evaluated: Callable[[TrainState], Any] = lambda state: state.best_params
-    specs: tuple[Any, Any, Any] = (PartitionSpec(), PartitionSpec(), PartitionSpec(None, "batch"))
-    """Where the axis of the batch is in carry, data and items: PartitionSpecs with "batch", prefixes of the trees."""
+    specs: tuple[Any, Any, Any] = (WHOLE, WHOLE, PartitionSpec(None, "batch"))
+    """Where the axes of the batch, "batch", and of members, "seeds", are in carry, data and items: prefixes of the
+    trees."""
     identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What a checkpoint has to be of, beside the settings: the digest of the data."""
     members: int | None = None
     """Models that are trained side by side (`rnnjax.train.ensemble`): the leading axis of params and carry."""
+
+    def of_state(self, state: TrainState) -> Any:
+        """Where the axes are in what training changes: members have their own parameters and moments."""
+        own = WHOLE if self.members is None else SEEDS
+        average = state.average and Average(steps=WHOLE, params=own)
+        return TrainState(own, own, self.specs[0], WHOLE, WHOLE, WHOLE, WHOLE, average)
 
 
 def checked(name: str, make: Callable[[], Trainable]) -> Trainable:
@@ -236,13 +243,10 @@ def train_one(
         state, data = saved.restore(state)
         progress = Progress(**data)
     data, plan = trainable.data, trainable.plan
-    mesh = config.mesh
+    mesh = config.mesh(trainable.members or 1)
     if mesh is not None:
-        carry, of_data, of_items = trainable.specs
-        state = spread(state._replace(carry=None), PartitionSpec(), mesh)._replace(
-            carry=spread(state.carry, carry, mesh)
-        )
-        data = spread(data, of_data, mesh)
+        _, of_data, of_items = trainable.specs
+        state, data = spread(state, trainable.of_state(state), mesh), spread(data, of_data, mesh)
 
         def plan(epoch: int) -> Plan:
             whole = trainable.plan(epoch)

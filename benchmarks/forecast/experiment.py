@@ -12,11 +12,12 @@ from jax import Array
 from jax.sharding import PartitionSpec
 from jaxtyping import Float
 
+from benchmarks.devices import SEEDS
 from benchmarks.errors import UsageError
 from benchmarks.forecast.config import Config, Head
 from benchmarks.forecast.flow import gradient_curves
 from benchmarks.results import Record, digits
-from benchmarks.training import Trainable, checkpoints
+from benchmarks.training import WHOLE, Trainable, checkpoints
 from rnnjax.models import Forecaster, LeastSquares, Parts, forecast, naive, split
 from rnnjax.tasks.forecasting import SERIES, ForecastingData, Split, cut, waves
 from rnnjax.tasks.text import DataError
@@ -106,7 +107,7 @@ def make_trainable(config: Config, name: str, head: Head, data: ForecastingData)
         validate,
         test,
         evaluated=lambda state: (state.best_params, state.carry),
-        specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(None, None, "batch")),
+        specs=(SEEDS, WHOLE, PartitionSpec(None, "seeds", "batch")),
         identity={"series": digest(data)},
         members=config.seeds,
     )

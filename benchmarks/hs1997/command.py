@@ -1,12 +1,12 @@
 """The command line of the benchmark of 1997."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 from cyclopts import Parameter
@@ -72,70 +72,92 @@ def run_rows(console: Console, config: Config, results: Results, here: Record) -
     """Does what the results folder does not hold yet, and adds the record of each trial as it ends."""
     efforts = config.efforts
     left = missing(results.read(), efforts)
-    happening = over_devices(efforts, left, config)
+    devices = jax.local_devices()[: config.devices]
+    parts = share_out(left, efforts, len(devices))
+    happening = over_devices(parts, devices, efforts, config.seed)
     with progress_bar(console) as progress, closing(happening):
         bar = progress.add_task("", total=len(efforts), completed=len(efforts) - len(left))
-        done = dict.fromkeys(left, 0.0)
-        ended = dict.fromkeys(left, 0)
-        for name, event in happening:
+        seen, ended = dict.fromkeys(parts, 0.0), dict.fromkeys(parts, 0)
+        for part, event in happening:
+            row = part.row
             if isinstance(event, Outcome):
-                results.append([make_record(config, name, efforts[name], event, here)])
-                ended[name] += 1
-                done[name] = max(done[name], float(ended[name] == len(left[name])))
+                results.append([make_record(config, row, efforts[row], event, here)])
+                ended[part] += 1
             else:
-                done[name] = event.sequences / efforts[name].cap
+                seen[part] = min(event.sequences / efforts[row].cap, 1)
+            over = sum(ended[each] for each in parts if each.row == row)
+            done = {part: ended[part] + seen[part] * (len(part.trials) - ended[part]) for part in parts}
             progress.update(
                 bar,
-                completed=len(efforts) - len(left) + sum(min(share, 1) for share in done.values()),
-                description=f"{name}: {ended[name]} of {len(left[name])} trials",
+                completed=len(efforts) - len(left) + sum(trials / len(left[part.row]) for part, trials in done.items()),
+                description=f"{row}: {over} of {len(left[row])} trials",
             )
 
 
-def over_devices(
-    efforts: Mapping[str, Effort], left: Mapping[str, list[int]], config: Config
-) -> Generator[tuple[str, Outcome | Progress]]:
-    """Rows in turn on whichever device is free (of a CPU one a core); what happens in them, as it happens."""
-    events: SimpleQueue[tuple[str, Outcome | Progress | BaseException | None]] = SimpleQueue()
-    devices: SimpleQueue[jax.Device] = SimpleQueue()
-    stop = Event()
-    here = jax.local_devices()[: config.devices]
-    for device in here:
-        devices.put(device)
+class Part(NamedTuple):
+    """Trials of a row that one device runs together."""
 
-    def work(name: str) -> None:
-        device = devices.get()
-        going = list(left[name])
+    row: str
+    trials: tuple[int, ...]
+
+
+def share_out(left: Mapping[str, Sequence[int]], efforts: Mapping[str, Effort], devices: int) -> list[Part]:
+    """Rows, the longest first: one that begins last would leave the other devices with nothing to do.
+
+    One that would keep them waiting all the same, for it is more than a device's share of the work, is cut.
+    """
+    seconds = {name: ROWS[name].seconds(efforts[name]._replace(trials=len(trials))) for name, trials in left.items()}
+    share = sum(seconds.values()) / devices
+    parts = []
+    for name in sorted(left, key=lambda name: seconds[name], reverse=True):
+        count = min(max(1, round(seconds[name] / share)), len(left[name]))
+        parts += [Part(name, tuple(left[name][place::count])) for place in range(count)]
+    return parts
+
+
+def over_devices(
+    parts: Sequence[Part], devices: Sequence[jax.Device], efforts: Mapping[str, Effort], seed: int
+) -> Generator[tuple[Part, Outcome | Progress]]:
+    """Rows in turn on whichever device is free (of a CPU one a core); what happens in them, as it happens."""
+    events: SimpleQueue[tuple[Part, Outcome | Progress | BaseException | None]] = SimpleQueue()
+    free: SimpleQueue[jax.Device] = SimpleQueue()
+    stop = Event()
+    for device in devices:
+        free.put(device)
+
+    def work(part: Part) -> None:
+        device = free.get()
+        going = list(part.trials)
         try:
             with jax.default_device(device):
-                for event in run(ROWS[name], efforts[name].cap, config.seed, left[name]):
-                    events.put((name, event))
+                for event in run(ROWS[part.row], efforts[part.row].cap, seed, part.trials):
+                    events.put((part, event))
                     if isinstance(event, Outcome):
                         going.remove(event.trial)
                     if stop.is_set():
                         return
         except jax.errors.JaxRuntimeError as error:
             for trial in going:
-                events.put((name, Outcome(trial, "failed", None, None, None, 0.0, one_line(error))))
+                events.put((part, Outcome(trial, "failed", None, None, None, 0.0, one_line(error))))
         except BaseException as error:
-            events.put((name, error))
+            events.put((part, error))
         finally:
-            devices.put(device)
-            events.put((name, None))
+            free.put(device)
+            events.put((part, None))
 
-    with ThreadPoolExecutor(len(here)) as pool:
+    with ThreadPoolExecutor(len(devices)) as pool:
         try:
-            # The longest first: one that begins last would leave the other devices with nothing to do.
-            for name in sorted(left, key=lambda name: ROWS[name].seconds(efforts[name]), reverse=True):
-                pool.submit(work, name)
-            going = len(left)
+            for part in parts:
+                pool.submit(work, part)
+            going = len(parts)
             while going:
-                name, event = events.get()
+                part, event = events.get()
                 if event is None:
                     going -= 1
                 elif isinstance(event, BaseException):
                     raise event
                 else:
-                    yield name, event
+                    yield part, event
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)

@@ -27,7 +27,7 @@ class Config:
     seed: Int = 0
     """Seed of all trials."""
     devices: Int | None = None
-    """Devices that take the rows in turn; by default all, of a CPU one a core."""
+    """Devices that take rows in turn, and share out the trials of long ones; by default all, of a CPU one a core."""
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""

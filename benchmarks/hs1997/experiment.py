@@ -341,7 +341,7 @@ class Outcome(NamedTuple):
     wrong: int | None
     """Of 2560 sequences after success, for rows with a published number."""
     seconds: float
-    """Since the row began, with all its trials."""
+    """Since the row began, with all its trials that one device runs."""
     reason: str | None = None
     recent_wrong: int | None = None
     """How many of the last sequences, which `Recent` looks at, a trial that was given up had wrong."""

@@ -63,7 +63,7 @@ def command(
     """
     console = Console()
     config.check()
-    use_devices(config.devices)
+    use_devices(config.devices, len(config.clip) * config.seeds)
     experiments = make_experiments(config, data_dir)
     # An algorithm takes a cell or not, whatever else; the data are those of a task.
     for experiment in {(each.cell_name, each.algorithm_name, each.task_name): each for each in experiments}.values():

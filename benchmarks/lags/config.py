@@ -83,7 +83,7 @@ class Config:
     data_seed: Int = 0
     """Seed of the data."""
     devices: Int | None = None
-    """Devices that the seeds are spread over; by default all, of a CPU one a core."""
+    """Devices that seeds, and then batches, are spread over; by default all, of a CPU one a core."""
 
     def __post_init__(self) -> None:
         # JSON has no infinity: records write it as a string, which `float` reads.

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from benchmarks.devices import SEEDS, over_seeds
 from benchmarks.errors import UsageError
 from benchmarks.lags.config import Config
-from benchmarks.seeds import curves_of_end, draw_params, whole_carry
+from benchmarks.seeds import BATCH, curves_of_end, draw_params, whole_carry
 from rnnjax import Readout, flow, unroll
 from rnnjax.learn import Algorithm
 from rnnjax.tasks import Batch, SequentialMNIST, Task
@@ -76,6 +76,11 @@ class Result(NamedTuple):
     """After each test, likewise."""
     seconds: float
     """That all runs took together, without compiling."""
+
+
+def sample(task: Task, key: Array, batch_size: int) -> Batch:
+    """A batch that is drawn where it is used, by all devices that a run has to itself."""
+    return lax.with_sharding_constraint(task.sample(key, batch_size), BATCH)
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ class Experiment:
     def decay_rate(self, inputs: tuple[Any, Array]) -> Array:
         """How fast the gradient fades at initialisation: its rate a step, over all lags up to the task's length."""
         params, seed = inputs
-        batch = self.task.sample(self.batch_key(seed, HELD_OUT), self.config.batch_size)
+        batch = sample(self.task, self.batch_key(seed, HELD_OUT), self.config.batch_size)
         curves = curves_of_end(self.model, self.task, params, batch)
         return flow.decay_rate(jnp.arange(self.lag + 1), whole_carry(curves))
 
@@ -160,7 +165,7 @@ class Experiment:
     def update(self, learner: Learner) -> Learner:
         """One update on new sequences; one that is not finite is not made, and ends the run."""
         key = self.batch_key(learner.seed, learner.updates)
-        batch = self.task.sample(key, self.config.batch_size)
+        batch = sample(self.task, key, self.config.batch_size)
         given: dict[str, Any] = {name: getattr(batch, name) for name in ("targets", "weights", "lengths")}
         learned = self.algorithm(
             self.model, learner.params, None, batch.inputs, self.task.step_loss, **given, key=jax.random.fold_in(key, 1)
@@ -179,7 +184,7 @@ class Experiment:
         return jax.tree.map(lambda made, ended: jnp.where(finite, made, ended), made, ended)
 
     def test(self, learner: Learner) -> Learner:
-        batch = self.held_out.sample(self.batch_key(learner.seed, HELD_OUT), self.config.test_size)
+        batch = sample(self.held_out, self.batch_key(learner.seed, HELD_OUT), self.config.test_size)
         outputs = self.outputs(learner.params, batch)
         loss = self.held_out.loss(outputs, batch).mean()
         return learner._replace(
@@ -224,8 +229,10 @@ class Experiment:
     def compile(self) -> Programs:
         """Compiles what all runs do; can be done ahead of its turn, in another thread."""
         learner = jax.eval_shape(self.learner)
+        shared = math.gcd(self.config.batch_size, self.config.test_size)
         decay_rate, train = (
-            over_seeds(function, self.runs, 1, SEEDS, self.config.devices) for function in (self.decay_rate, self.train)
+            over_seeds(function, self.runs, shared, SEEDS, self.config.devices)
+            for function in (self.decay_rate, self.train)
         )
         return Programs(
             decay_rate.lower((learner.params, learner.seed)).compile(),

@@ -27,7 +27,7 @@ class Config:
     batch_size: Int = 16
     """Sequences a gradient."""
     devices: Int | None = None
-    """Devices that the seeds are spread over; by default all, of a CPU one a core."""
+    """Devices that seeds, and then batches, are spread over; by default all, of a CPU one a core."""
 
     def check(self) -> None:
         """Raises a `UsageError` that names the option for the first setting that is out of range."""

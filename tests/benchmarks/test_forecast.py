@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from statistics import NormalDist
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +91,29 @@ def test_iterated_forecasts_on_two_devices(tmp_path):
     assert flow["lags"] == list(range(9, -1, -1))
     assert np.shape(flow["log_norms"]) == (2, 10)
     assert (results_in(tmp_path / "1") / "flow.svg").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", ["1", "2"])
+def test_devices_change_no_result(seeds, tmp_path):
+    """Two devices share out the seeds, or of a single seed the batches: the same losses, but for rounding."""
+    small = [*SMALL]
+    small[small.index("--seeds") + 1] = seeds
+
+    def losses(devices):
+        arguments = ["--models", "deep", "--average-after", "1", "--devices", devices]
+        assert main(["forecast", *small, *arguments, "--out", str(tmp_path / devices)]) == 0
+        *epochs, result = read(results_in(tmp_path / devices))
+        return [(epoch["loss"], epoch["valid_loss"]) for epoch in epochs], result["test_mse"]
+
+    chex.assert_trees_all_close(losses("2"), losses("1"), rtol=1e-4)
+
+
+def test_devices_share_out_seeds_before_batches():
+    config = Config(devices=2, batch_size=8)
+    assert dict(config.mesh(2).shape) == {"seeds": 2, "batch": 1}
+    assert dict(config.mesh(3).shape) == dict(config.mesh().shape) == {"seeds": 1, "batch": 2}
+    assert dataclasses.replace(config, batch_size=7).mesh(3) is None
 
 
 @pytest.mark.slow
@@ -199,9 +223,9 @@ BAD_INPUT = {
     "--models conv conv:gru": "--models: conv:gru conv:gru has a value twice",
     "--series waves --examples 50 --models seasonal-naive": "--models: waves has no season: leave out seasonal-naive",
     "--series waves --examples 9": "--examples must be at least 10, got 9",
-    "--series waves --examples 10 --models deep": "deep:rnn: 7 examples are too few for a batch of 32",
-    "--series waves --examples 60 --window 3 --models conv": "conv:gru: xs has 3 steps, but the convolution takes 4",
-    "--series waves --examples 60 --models units:lstm-projected": "units:lstm-projected: a forecast of 10 values with",
+    "--series waves --examples 10 --models deep": "--models deep:rnn: 7 examples are too few for a batch of 32",
+    "--series waves --examples 60 --window 3 --models conv": "--models conv:gru: xs has 3 steps, but the convolution",
+    "--series waves --examples 60 --models units:lstm-projected": "--models units:lstm-projected: a forecast of 10",
     "--window 200": "--series sunspots: the training split, steps 200 to 185, is too short for a window of 200 and",
     "--horizon 0": "--horizon must be at least 1, got 0",
     "--keep 0": "--keep must be at least 1, got 0",

@@ -15,11 +15,12 @@ from rich.console import Console
 from benchmarks import readme
 from benchmarks.__main__ import main
 from benchmarks.hs1997 import experiment
+from benchmarks.hs1997.command import share_out
 from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import DIVERGED, RUNNING, SOLVED, UNSOLVED
 from benchmarks.hs1997.records import remarks, summarise
 from benchmarks.hs1997.report import print_table, table_rows
-from benchmarks.hs1997.rows import EXPERIMENTS, LINEAR, ROWS, Recent, lstm_2a
+from benchmarks.hs1997.rows import EXPERIMENTS, LINEAR, ROWS, Effort, Recent, lstm_2a
 from rnnjax.tasks import Adding1997, EmbeddedReber, LongLag2a
 from tests.support import sampler
 
@@ -252,6 +253,46 @@ def test_run_and_resume(tmp_path, capsys):
     assert rendered.count("0 % of 2") == 2
 
 
+@pytest.mark.slow
+def test_devices_change_no_result(tmp_path):
+    """Two devices share out the trials of a row: what became of each is as on one, but for rounding."""
+
+    def outcomes(devices):
+        options = ["--rows", "2a-rtrl-4-1", "--trials", "3", "--cap", "10050", "--devices", devices]
+        assert main(["hs1997", *options, "--out", str(tmp_path / devices)]) == 0
+        records = sorted(read(results_in(tmp_path / devices)), key=lambda record: record["trial"])
+        return [{name: record[name] for name in experiment.Outcome._fields if name != "seconds"} for record in records]
+
+    got, want = outcomes("2"), outcomes("1")
+    assert [record["trial"] for record in want] == [0, 1, 2]
+    assert [record.pop("recent_error") for record in got] == pytest.approx(
+        [record.pop("recent_error") for record in want], rel=1e-4
+    )
+    assert got == want
+
+
+def test_a_row_that_would_keep_devices_waiting_is_cut():
+    """Alone, or longer than a device's share of all; no more often than it has trials, and not where rows are many."""
+
+    def parts(devices, trials):
+        rows = {name: list(range(count)) for name, count in trials.items()}
+        efforts = {name: Effort(20, 1000) for name in rows}
+        return [(part.row, *part.trials) for part in share_out(rows, efforts, devices)]
+
+    assert parts(1, {"6a-lstm": 5}) == [("6a-lstm", 0, 1, 2, 3, 4)]
+    assert parts(2, {"6a-lstm": 5}) == [("6a-lstm", 0, 2, 4), ("6a-lstm", 1, 3)]
+    assert parts(4, {"6a-lstm": 2}) == [("6a-lstm", 0), ("6a-lstm", 1)]
+    assert parts(2, {"4-lstm-500": 1, "4-lstm-100": 5}) == [("4-lstm-500", 0), ("4-lstm-100", 0, 1, 2, 3, 4)]
+    assert parts(3, {"4-lstm-500": 2, "4-lstm-100": 2}) == [
+        ("4-lstm-500", 0),
+        ("4-lstm-500", 1),
+        ("4-lstm-100", 0, 1),
+    ]
+    efforts = Config().efforts
+    whole = {name: list(range(effort.trials)) for name, effort in efforts.items()}
+    assert sorted(part.row for part in share_out(whole, efforts, 2)) == sorted(efforts)
+
+
 def test_interrupted_run_shows_what_there_is_and_resumes(tmp_path, capsys, monkeypatch):
     """Ctrl-C after the first trial; a resumed run that has all draws again."""
 
@@ -260,7 +301,8 @@ def test_interrupted_run_shows_what_there_is_and_resumes(tmp_path, capsys, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["benchmarks.hs1997.command"], "run", interrupted)
-    assert main(["hs1997", "--rows", "4-lstm-100", "--trials", "2", "--cap", "100", "--out", str(tmp_path)]) == 130
+    options = ["--rows", "4-lstm-100", "--trials", "2", "--cap", "100", "--devices", "1"]
+    assert main(["hs1997", *options, "--out", str(tmp_path)]) == 130
     printed = capsys.readouterr()
     assert "4-lstm-100: 1 cut off before the end; 1 not solved within 100 sequences" in printed.out
     folder = results_in(tmp_path)

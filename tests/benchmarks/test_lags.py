@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -156,6 +157,22 @@ def test_training_is_plain_training():
         params = optax.apply_updates(params, changes)
     want, _ = loss(params, sample(experiment.batch_key(seed, HELD_OUT), config.test_size))
     np.testing.assert_allclose(result.learner.loss[seed], want, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_devices_change_no_result(seeds):
+    """Two devices share out the seeds, or of a single seed the batches, of updates and of tests."""
+
+    def outcome(devices):
+        config = Config(seeds=seeds, updates=6, every=2, batch_size=4, hidden_size=3, test_size=50, devices=devices)
+        experiment = Experiment(config, "gru", "bptt", "adding-arjovsky", 10, "adam")
+        programs = experiment.compile()
+        assert ("all-reduce" in programs.train.as_text()) == (seeds < devices)
+        *_, result = experiment.run(programs)
+        return result._replace(seconds=None)
+
+    chex.assert_trees_all_close(outcome(2), outcome(1), rtol=1e-4)
 
 
 def record(status, updates=100, **others):

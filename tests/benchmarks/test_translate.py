@@ -18,6 +18,7 @@ from benchmarks.writing.scores import edits, measure
 from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus, Split
 from rnnjax.tasks.pictures import CAPTIONS
 
+PICTURES = ["--examples", "64", "--batch-size", "32", "--width", "2"]
 SMALL = ["--cell", "rnn", "--hidden-size", "4", "--embedding-size", "3", "--epochs", "2", "--eval-batch-size", "20"]
 
 
@@ -94,34 +95,39 @@ def test_devices_change_no_result(folder, data, tmp_path):
     arguments = ["--data", "addition", "--data-dir", str(data), *SMALL, "--batch-size", "20", "--devices", "2"]
     assert main(["translate", "train", *arguments, "--out", str(tmp_path)]) == 0
     (spread,) = (tmp_path / "translate").iterdir()
-    losses = [
-        [(record["loss"], record["valid_loss"]) for record in read_records(each / "records.jsonl")[:2]]
-        for each in (spread, folder)  # which other tests may have added to
-    ]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    np.testing.assert_allclose(losses(spread), losses(folder), rtol=1e-4)
+
+
+def losses(folder):
+    """Of both epochs; behind them other tests may have added to a run."""
+    return [(record["loss"], record["valid_loss"]) for record in read_records(folder / "records.jsonl")[:2]]
+
+
+@pytest.fixture(scope="module")
+def caption_folder(tmp_path_factory):
+    """The results of a run on drawn pictures."""
+    out = tmp_path_factory.mktemp("out")
+    assert main(["caption", "train", *SMALL, *PICTURES, "--tensorboard", "--out", str(out)]) == 0
+    (folder,) = (out / "caption").iterdir()
+    return folder
 
 
 @pytest.mark.slow
-def test_captions(tmp_path):
-    arguments = [
-        "--examples",
-        "64",
-        "--batch-size",
-        "32",
-        "--width",
-        "2",
-        "--out",
-        str(tmp_path),
-        *SMALL,
-        "--tensorboard",
-    ]
-    assert main(["caption", "train", *arguments]) == 0
-    (folder,) = (tmp_path / "caption").iterdir()
+def test_captions(caption_folder):
+    folder = caption_folder
     *_, result = read_records(folder / "records.jsonl")
     assert set(result["scores"]) == {"exact", *(f"bleu-{order}" for order in range(1, 5))}
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(result["samples"]) == 20
     assert result["samples"][0]["targets"][0] in page
+
+
+@pytest.mark.slow
+def test_devices_change_no_caption(caption_folder, tmp_path):
+    """As in `test_devices_change_no_result`, with pictures beside texts."""
+    assert main(["caption", "train", *SMALL, *PICTURES, "--devices", "2", "--out", str(tmp_path)]) == 0
+    (spread,) = (tmp_path / "caption").iterdir()
+    np.testing.assert_allclose(losses(spread), losses(caption_folder), rtol=1e-4)
 
 
 @pytest.mark.slow
