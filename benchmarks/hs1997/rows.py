@@ -197,10 +197,10 @@ def lstm(
     return Readout(cell, outputs, draw)
 
 
-def lstm_2a(symbols: int) -> Readout:
+def lstm_2a(symbols: int, g: Literal["symmetric", "logistic"] = "logistic") -> Readout:
     """One cell with an input gate, and inputs to outputs directly: symbols^2 + 3 symbols weights."""
     draw = Uniform(0.2)
-    cell = LSTM1997(1, output_gate=False, g="logistic", h="identity", input_init=draw, recurrent_init=Zeros())
+    cell = LSTM1997(1, output_gate=False, g=g, h="identity", input_init=draw, recurrent_init=Zeros())
     return Readout(cell, symbols, draw, direct=True)
 
 
@@ -346,25 +346,27 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
             online=True,
         ),
     )
+    added = "cell and gate are added after 4,000 sequences (paper: when the error stops to fall)"
     for name, task, online, sequences in ("2a", LongLag2a(100), True, 5_040), ("2b", LongLag2b(100), False, 5_680):
-        yield (
-            f"{name}-lstm-100",
-            row(
-                name,
-                "LSTM, p = 100",
-                task,
-                lstm_2a(101),
-                RULE,
-                1.0,
-                published=Published(100, sequences),
-                full=full,
-                default=Effort(3, 20_000),
-                weights=10504,
-                online=online,
-                added=4_000,
-                note="cell and gate are added after 4,000 sequences (paper: when the error stops to fall)",
-            ),
+        lstm_row = row(
+            name,
+            "LSTM, p = 100",
+            task,
+            lstm_2a(101),
+            RULE,
+            1.0,
+            published=Published(100, sequences),
+            full=full,
+            default=Effort(3, 20_000),
+            weights=10504,
+            online=online,
+            added=4_000,
+            note=added,
         )
+        yield f"{name}-lstm-100", lstm_row
+        if name == "2a":
+            g = f"with g in [-2, 2], as in other experiments; {added}"
+            yield "2a-lstm-100-symmetric", replace(lstm_row, network=lstm_2a(101, "symmetric"), default=None, note=g)
 
 
 def experiment_2c() -> Iterator[tuple[str, Row]]:
