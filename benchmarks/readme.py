@@ -104,9 +104,10 @@ def writing(path: str, *columns: str) -> Sequence[Sequence[str]]:
 
 
 def lags(path: str) -> Sequence[Sequence[str]]:
-    """The table of a run of the benchmark of long time lags: what was learned, against the lag."""
+    """The table of the benchmark of long time lags, of one run or of several of other cells: what was learned."""
     records = read_records(README.parent / path)
-    return lags_report.table_rows(records, LagsConfig(**records[0]["config"]))
+    cells = dict.fromkeys(record["cell"] for record in records)
+    return lags_report.table_rows(records, LagsConfig(**{**records[0]["config"], "cells": tuple(cells)}))
 
 
 def prediction(path: str) -> Sequence[Sequence[str]]:
