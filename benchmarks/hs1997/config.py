@@ -17,7 +17,8 @@ class Config:
     experiments: tuple[str, ...] = tuple(EXPERIMENTS)
     """Experiments of the paper; one that is named and has no row in the default run is run in full."""
     rows: tuple[str, ...] = ()
-    """Rows by their names, whatever the experiments; by default those of the experiments that a default run has."""
+    """Rows by their names (an unknown one lists them all), whatever the experiments; by default those of the
+    experiments that a default run has."""
     full: bool = False
     """All rows of the experiments, with the trials of the paper and caps above its numbers: days on two cores."""
     trials: Int | None = None

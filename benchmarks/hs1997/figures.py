@@ -28,6 +28,9 @@ def trials(records: Sequence[Record]) -> Figure:
         summary = summarise(records, name)
         for status, points in groups.items():
             points += [(record["sequences"], place) for record in pick(summary.records, status=status)]
+        given_up = [record["sequences"] for record in pick(summary.records, status="unsolved")]
+        if given_up:
+            axes.annotate(f"{len(given_up)}", (max(given_up), place), (6, 0), textcoords="offset points", va="center")
         if summary.row.published.sequences:
             published.append((summary.row.published.sequences, place))
         if len(summary.sequences):

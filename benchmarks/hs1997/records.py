@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.hs1997.config import Config
 from benchmarks.hs1997.experiment import TEST, Outcome
-from benchmarks.hs1997.rows import ROWS, Effort, Recent, Row
+from benchmarks.hs1997.rows import ROWS, Effort, FreshSet, Recent, Row, Strings
 from benchmarks.results import Record, pick
+from rnnjax.models import RecurrentCascade
 
 
 def make_record(config: Config, name: str, effort: Effort, outcome: Outcome, environment: Record) -> Record:
@@ -86,27 +87,33 @@ def summarise(records: Sequence[Record], name: str) -> Summary:
 def remarks(summary: Summary) -> str:
     """Why a row has no number, or not the numbers of all trials, and what the paper leaves open."""
     row, mine = summary.row, summary.records
-    found = []
     if not mine:
-        found.append("not run" if row.default else f"not run: for --full, up to {row.full.cap:,} sequences a trial")
-    else:
-        unfinished = summary.trials - len(mine)
-        if unfinished > 0:
-            found.append(f"{unfinished} cut off before the end")
+        return "not run" if row.default else "not run: for --full"
+    found = []
+    unfinished = summary.trials - len(mine)
+    if unfinished > 0:
+        found.append(f"{unfinished} cut off before the end")
     for status, text in ("unsolved", "not solved within {} sequences"), ("diverged", "diverged after {} sequences"):
         seen = sorted({record["sequences"] for record in pick(mine, status=status)})
         if seen:
             span = f"{seen[0]:,}" if len(seen) == 1 else f"{seen[0]:,} to {seen[-1]:,}"
             found.append(f"{len(pick(mine, status=status))} {text.format(span)}{_shortfall(row, mine, status)}")
+    if isinstance(row.criterion, FreshSet | Strings) and not isinstance(row.network, RecurrentCascade):
+        found.append(f"looked at every {row.criterion.every} sequences")
     return "; ".join([*found, *([row.note] if row.note else [])])
 
 
 def _shortfall(row: Row, mine: Sequence[Record], status: str) -> str:
     """How far trials were from the criterion when they were given up: medians."""
-    given_up = [record for record in pick(mine, status=status) if record["recent_wrong"] is not None]
-    if not given_up:
+    records = pick(mine, status=status)
+    if isinstance(row.network, RecurrentCascade):
+        is_full = all(record["sequences"] < record["cap"] for record in records)
+        return f", with all its {row.network.max_units} units" if is_full else ""
+    if not isinstance(row.criterion, Recent):
         return ""
-    assert isinstance(row.criterion, Recent)
+    given_up = [record for record in records if record["recent_wrong"] is not None]
+    if not given_up:
+        return f", fewer than the {row.criterion.size:,} that the criterion looks at" if status == "unsolved" else ""
     wrong, error = (np.median([record[name] for record in given_up]) for name in ("recent_wrong", "recent_error"))
     size = row.criterion.size
     return f": {100 * wrong / size:.3g} % of the last {size:,} wrong, error {error:.2g}"

@@ -17,23 +17,23 @@ from rnnjax.learn import WeightGuessing
 from rnnjax.models import RecurrentCascade
 
 HEADINGS = (
-    "experiment",
+    "row",
     "method",
     "weights",
-    "published: solved",
-    "sequences",
+    "paper: solved",
+    "paper: sequences",
     "ours: solved",
-    "sequences, median (range)",
+    "ours: sequences, median (range)",
     "ratio",
-    "wrong of 2560: published",
-    "ours",
+    "paper: wrong of 2560",
+    "ours: wrong",
     "remarks",
 )
 
 
 def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Headings, and all rows of the paper: those that were not run too."""
-    return [HEADINGS, *(_texts(summarise(records, name)) for name in ROWS)]
+    return [HEADINGS, *(_texts(name, summarise(records, name)) for name in ROWS)]
 
 
 def print_table(console: Console, records: Sequence[Record]) -> None:
@@ -80,16 +80,15 @@ def write_report(folder: Path, records: Sequence[Record], figure: Path) -> Path:
     return write_page(folder, page)
 
 
-def _texts(summary: Summary) -> tuple[str, ...]:
+def _texts(name: str, summary: Summary) -> tuple[str, ...]:
     row, published = summary.row, summary.row.published
-    low, high = published.spread or (None, None)
     has_rate = not isinstance(row.network, RecurrentCascade) and not isinstance(row.algorithm, WeightGuessing)
     return (
-        row.experiment,
+        name,
         row.method + (f", rate {row.rate:g}" if has_rate else ""),
-        f"{row.counted or row.weights or '-'}",
-        "-" if published.solved is None else f"{published.solved:g} %",
-        _number(published.sequences, low, high) + _first(row, published.first_stop),
+        _weights(row),
+        _published_share(summary) or "-",
+        _published_sequences(summary, with_spread=True) or "-",
         _solved(summary),
         _number(*_spread(summary.sequences)) + _first(row, summary.first_stop),
         _ratio(summary),
@@ -104,9 +103,30 @@ def _solved(summary: Summary) -> str:
 
 
 def _published(summary: Summary) -> str:
-    solved, sequences = summary.row.published.solved, summary.row.published.sequences
-    texts = (None if solved is None else f"{solved:g} %", None if sequences is None else f"{sequences:,.0f}")
+    texts = _published_share(summary), _published_sequences(summary, with_spread=False)
     return " ".join(filter(None, texts)) or "-"
+
+
+def _published_share(summary: Summary) -> str:
+    solved = summary.row.published.solved
+    return solved or "" if isinstance(solved, str | None) else f"{solved:g} %"
+
+
+def _published_sequences(summary: Summary, with_spread: bool) -> str:
+    row, published = summary.row, summary.row.published
+    if published.more_than:
+        return f">{published.more_than:,}"
+    if published.sequences is None:
+        return ""
+    if not with_spread:
+        return f"{published.sequences:,.0f}"
+    return _number(published.sequences, *(published.spread or (None, None))) + _first(row, published.first_stop)
+
+
+def _weights(row: Row) -> str:
+    if isinstance(row.network, RecurrentCascade):
+        return f"{row.network.weights(row.task.input_size, row.network.max_units)} at most"
+    return f"{row.counted or row.weights or '-'}"
 
 
 def _ratio(summary: Summary) -> str:
