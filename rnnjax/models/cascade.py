@@ -34,9 +34,9 @@ class RecurrentCascade:
 
         v_i(t) = logistic(w_i [1, x_t, v_1(t), ..., v_(i-1)(t)] + w_self_i v_i(t-1)),    y_t = w_out [1, x_t, v(t)]
 
-    The network starts without hidden units. `fit_outputs` trains the output weights alone. `grow` then trains
-    `candidates` units at once, none of which feeds anything, to maximise the covariance of what they do with the
-    errors that are left, over all steps of all sequences,
+    The network starts without hidden units, and `fit` is the whole procedure. `fit_outputs` trains the output weights
+    alone. `grow` then trains `candidates` units at once, none of which feeds anything, to maximise the covariance of
+    what they do with the errors that are left, over all steps of all sequences,
 
         S = sum over outputs o of |sum over t of (v(t) - mean v) (e_o(t) - mean e_o)|,
 
@@ -92,6 +92,29 @@ class RecurrentCascade:
     ) -> Float[Array, "time *batch outputs"]:
         """The outputs before their logistic function."""
         return self.sources(params, xs) @ params.w_out
+
+    def fit(
+        self,
+        key: Array,
+        xs: Float[Array, "time *batch inputs"],
+        targets: Float[Array, "time *batch outputs"],
+        real: Bool[Array, "time *batch"],
+        units: int | None = None,
+    ) -> CascadeParams:
+        """Outputs, then a hidden unit and the outputs again, until there are `units` of them, by default `max_units`.
+
+        Raises ValueError if there is no room for so many.
+        """
+        count = self.max_units if units is None else check_size("units", units)
+        if count > self.max_units:
+            raise ValueError(f"units must be at most max_units, {self.max_units}, got {units}")
+        key_init, *keys = jax.random.split(key, 1 + count)
+        start = self.fit_outputs(self.init(key_init, xs.shape[-1]), xs, targets, real)
+
+        def grow(params: CascadeParams, key: Array) -> tuple[CascadeParams, None]:
+            return self.fit_outputs(self.grow(key, params, xs, targets, real), xs, targets, real), None
+
+        return lax.scan(grow, start, jnp.stack(keys))[0]
 
     def fit_outputs(
         self,

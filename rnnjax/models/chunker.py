@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Bool, Float
 
 from rnnjax.cells.base import Cell
@@ -114,6 +114,30 @@ class Chunker:
         after = jax.tree.map(lambda new, old: jnp.where(surprised, new, old), after, carry)
         gradients = ChunkerParams(below.gradients, of_chunker)
         return ChunkerStep(y, surprised, gradients, after._replace(automatiser=below.carry))
+
+    def fit(
+        self,
+        params: ChunkerParams,
+        xs: Float[Array, "time symbols"],
+        targets: Float[Array, "time symbols"],
+        rate: float,
+    ) -> tuple[ChunkerParams, Float[Array, "time symbols"]]:
+        """One sequence, with an update of both networks a step: the new weights, and each prediction before its own."""
+
+        def step(state: tuple[ChunkerParams, ChunkerCarry], inputs: tuple[Array, Array]) -> tuple[Any, Array]:
+            params, carry = state
+            y, _, gradients, carry = self.step(params, carry, *inputs)
+            slopes = ChunkerParams(*map(_without_biases, gradients))
+            return (jax.tree.map(lambda old, slope: old - rate * slope, params, slopes), carry), y
+
+        (params, _), ys = lax.scan(step, (params, self.start(params, xs[0])), (xs, targets))
+        return params, ys
+
+
+def _without_biases(gradients: Any) -> Any:
+    """The networks have none: they stay at zero."""
+    none = jax.tree.map(jnp.zeros_like, (gradients.b, gradients.cell.b))
+    return gradients._replace(b=none[0], cell=gradients.cell._replace(b=none[1]))
 
 
 def _squares(y: Array, target: Array) -> Array:

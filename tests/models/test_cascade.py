@@ -59,6 +59,18 @@ def test_a_unit_is_added_that_remembers_and_the_others_are_frozen():
 
 
 @pytest.mark.slow
+def test_whole_procedure():
+    """As many units as are asked for, and what one of them remembers."""
+    data = latch()
+    params = jax.jit(CASCADE.fit, static_argnames="units")(jax.random.key(0), *data, units=1)
+    assert params.units == 1
+    assert not np.any(params.w[:, 1:])
+    assert error(params, *data[:2]) < 0.05
+    with pytest.raises(ValueError, match="units must be at most max_units, 3, got 4"):
+        CASCADE.fit(jax.random.key(0), *data, units=4)
+
+
+@pytest.mark.slow
 def test_padding_does_not_count():
     xs, targets, real = latch()
     padded = np.full_like(xs[:2], 3), np.ones_like(targets[:2]), np.zeros_like(real[:2])

@@ -54,6 +54,25 @@ def test_only_what_was_not_predicted_goes_to_the_chunker():
         np.testing.assert_allclose(carry.h, network(params.chunker, h, u)[0], rtol=1e-12)
 
 
+def test_fit_is_one_step_after_the_other():
+    """An update of all weights a step, none of the biases; the error of a sequence that comes again and again falls."""
+    params = Chunker().init(jax.random.key(0), 3)
+    xs, targets = SYMBOLS[jnp.array([0, 1, 2])], SYMBOLS[jnp.array([1, 2, 0])]
+    fit = jax.jit(Chunker().fit)
+    fitted, ys = fit(params, xs, targets, 0.5)
+    carry, want = Chunker().start(params, xs[0]), params
+    for x, target, y in zip(xs, targets, ys, strict=True):
+        done = step(want, carry, x, target)
+        want = jax.tree.map(lambda old, slope: old - 0.5 * slope, want, done.gradients)
+        want = jax.tree.map(lambda new, old: new if old.ndim > 1 else old, want, params)
+        carry = done.carry
+        np.testing.assert_allclose(y, done.y, rtol=1e-12)
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-12), fitted, want)
+    for _ in range(30):
+        fitted, after = fit(fitted, xs, targets, 0.5)
+    assert jnp.square(after - targets).sum() < 0.5 * jnp.square(ys - targets).sum()
+
+
 def test_published_number_of_weights():
     """10,506 without biases, those of the automatiser for 101 symbols."""
     params = jax.eval_shape(lambda: Chunker().init(jax.random.key(0), 101)).automatiser
