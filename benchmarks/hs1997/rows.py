@@ -171,7 +171,7 @@ class Row:
         steps = effort.trials * effort.cap * self.task.max_length
         if isinstance(self.network, RecurrentCascade):  # all strings at once
             return steps * 1e-7
-        return steps * (2e-6 + (1e-9 if self.online else 3e-10) * (self.counted or 0))
+        return steps * (2e-6 + 6e-10 * (self.counted or 0) if self.online else 1.1e-6 + 3e-10 * (self.counted or 0))
 
     @property
     def counted(self) -> int | None:
@@ -371,7 +371,7 @@ def experiment_2a() -> Iterator[tuple[str, Row]]:
             note = f"g as in the other experiments; {added}"
             yield (
                 "2a-lstm-100-symmetric",
-                replace(lstm_row, method=method, network=network, default=None, note=note),
+                replace(lstm_row, method=method, network=network, default=Effort(3, 60_000), note=note),
             )
 
 
@@ -400,7 +400,7 @@ def experiment_2c() -> Iterator[tuple[str, Row]]:
                 Recent(10_000, from_start=True),
                 Published(None, sequences),
                 full=Effort(20, 1_000_000),
-                default=Effort(5, 60_000) if q == p == 50 else None,
+                default=Effort(5, 200_000) if q == p == 50 else None,
                 weights=weights,
                 tolerance=0.2,
             ),
