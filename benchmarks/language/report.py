@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.language.config import Config, published
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
-from benchmarks.training import from_saved
+from benchmarks.training import entitled, from_saved
 from rnnjax.train import bits
 
 
@@ -22,8 +22,7 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
     headings += ("bits a character",) if config.unit == "characters" else ()
     rows = []
     for result in pick(records, kind="result"):
-        cell = result["cell"] if result["status"] == "ok" else f"{result['cell']} ({result['status']})"
-        row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]))
+        row: tuple[Any, ...] = (entitled(result), f"{result['parameters']:,}", str(result["epoch"]))
         row += tuple(f"{float(result[f'{split}_perplexity']):.4g}" for split in ("valid", "test"))
         row += (f"{bits(float(result['test_loss'])):.3f}",) if config.unit == "characters" else ()
         epochs = pick(records, cell=result["cell"], kind="epoch")

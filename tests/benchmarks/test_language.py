@@ -295,8 +295,14 @@ def test_table():
     }
     records = [entry, entry | {"work_per_second": 3000.0}, result | {"test_perplexity": 4.0, "test_loss": math.log(4)}]
     assert table_rows(records, Config(cell=("gru",)))[1] == ("gru", "12,345", "7", "4.25", "4", "2.000", "2,000")
-    records[-1] |= {"status": "diverged", "epoch": None, "valid_perplexity": "nan", "test_loss": "nan"}
-    assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged)"
+    records[-1] |= {
+        "status": "diverged",
+        "diverged_at": 7,
+        "epoch": None,
+        "valid_perplexity": "nan",
+        "test_loss": "nan",
+    }
+    assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged at step 7)"
 
 
 def test_summary_of_several_runs():

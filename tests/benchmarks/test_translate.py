@@ -237,8 +237,15 @@ def test_tables():
     headings, row = summary_rows(records, ("data", "attention", "peeky"))
     assert row == ("dates", "additive", "no", "gru", "12,345", "2", "3.0", "98.7%", "31.2")
     assert headings[-2:] == ("exact", "BLEU-1")
-    records[2] = result | {"status": "diverged", "epoch": None, "scores": {}, "test_loss": "nan", "valid_loss": "nan"}
-    assert table_rows(records)[1][0] == "gru (diverged)"
+    records[2] = result | {
+        "status": "diverged",
+        "diverged_at": 7,
+        "epoch": None,
+        "scores": {},
+        "test_loss": "nan",
+        "valid_loss": "nan",
+    }
+    assert table_rows(records)[1][0] == "gru (diverged at step 7)"
 
 
 @pytest.mark.slow
