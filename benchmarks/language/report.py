@@ -33,7 +33,7 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
 def summary_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Headings, and a row a model of several runs: what it is, what it took, what was reached, and what is published.
 
-    Perplexity of words; of characters, as they are published, nats. Minutes are those of training. A run without a
+    Perplexity of words; of characters, as they are published, nats, and bits. Minutes are those of training. A run without a
     result was interrupted: its validation value is the best so far.
     """
     runs: list[tuple[Record, str]] = []
@@ -51,7 +51,10 @@ def _summary_row(records: Sequence[Record]) -> tuple[str, ...]:
 
     def quoted(perplexity: Any) -> str:
         number = float(perplexity)
-        return f"{number:.1f}" if config["unit"] == "words" else f"{math.log(number):.3f} nats"
+        if config["unit"] == "words":
+            return f"{number:.1f}"
+        nats = math.log(number)
+        return f"{nats:.3f} nats ({bits(nats):.3f} bits)"
 
     if results:
         size = f"{results[0]['parameters']:,}"

@@ -306,7 +306,7 @@ def test_table():
 
 
 def test_summary_of_several_runs():
-    """Words in perplexity, characters in nats; minutes of training of that run alone; one that was interrupted has the
+    """Words in perplexity, characters in nats and bits; minutes of training of that run alone; one that was interrupted has the
     best validation value so far. Published is what its recipe reached, with an LSTM, beside whatever cell.
     """
     book = dataclasses.asdict(Config(**recipe(Config(model="rnnlm", data="ptb"))))
@@ -323,9 +323,9 @@ def test_summary_of_several_runs():
     assert [row["cell"] for row in rows] == ["lstm", "gru (interrupted)", "lstm", "lstm"]
     assert [row["minutes"] for row in rows] == ["2.5", "0.5", "0.1", "10.0"]
     assert [row["epochs"] for row in rows] == ["2", "1", "1", "1"]
-    assert [row["validation"] for row in rows] == ["4.5", "9.0", "4.5", "1.500 nats"]
+    assert [row["validation"] for row in rows] == ["4.5", "9.0", "4.5", "1.500 nats (2.164 bits)"]
     assert [row["test"] for row in rows][:3] == ["130.0", "-", "130.0"]
-    assert [row["published"] for row in rows] == ["136.1", "136.1", "-", "1.555 nats"]
+    assert [row["published"] for row in rows] == ["136.1", "136.1", "-", "1.555 nats (2.243 bits)"]
 
 
 def test_any_model_takes_the_regularisers_of_awd():
