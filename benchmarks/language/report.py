@@ -33,8 +33,8 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
 def summary_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Headings, and a row a model of several runs: what it is, what it took, what was reached, and what is published.
 
-    Perplexity of words; of characters, as they are published, nats, and bits. Minutes are those of training. A run without a
-    result was interrupted: its validation value is the best so far.
+    Perplexity of words; of characters, as they are published, nats, and bits. Minutes are those of training. A run
+    without a result was interrupted: its validation value is the best so far.
     """
     runs: list[tuple[Record, str]] = []
     for record in records:

@@ -306,8 +306,8 @@ def test_table():
 
 
 def test_summary_of_several_runs():
-    """Words in perplexity, characters in nats and bits; minutes of training of that run alone; one that was interrupted has the
-    best validation value so far. Published is what its recipe reached, with an LSTM, beside whatever cell.
+    """Words in perplexity, characters in nats and bits; minutes of training of that run alone; one that was interrupted
+    has the best validation value so far. Published is what its recipe reached, with an LSTM, beside whatever cell.
     """
     book = dataclasses.asdict(Config(**recipe(Config(model="rnnlm", data="ptb"))))
     letters = dataclasses.asdict(Config(data="tinyshakespeare"))
