@@ -267,6 +267,7 @@ def train_one(
     )
     result: Record = {
         "status": "diverged" if progress.diverged else "ok",
+        "diverged_at": progress.diverged_at,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trainable.params)) // (trainable.members or 1),
         "epoch": None,
         "valid_loss": math.nan,
@@ -283,6 +284,12 @@ def spread(tree: Any, specs: Any, mesh: Mesh) -> Any:
         lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda node: isinstance(node, PartitionSpec)
     )
     return jax.device_put(tree, shardings)
+
+
+def entitled(result: Record) -> str:
+    """The cell of a result, and at which step it diverged if it did."""
+    cell: str = result["cell"]
+    return cell if result["status"] == "ok" else f"{cell} ({result['status']} at step {result['diverged_at']})"
 
 
 # --- the command around it --------------------------------------------------------------------------------------------

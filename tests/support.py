@@ -4,6 +4,7 @@ Compiling takes most of a test's time: it is done once for each shape, not at al
 without optimisation for samplers and initialisers (random bits take seconds to optimise and no time to run).
 """
 
+import socket
 from functools import partial
 
 import jax
@@ -47,6 +48,18 @@ def slow_unless(fast, names):
     """Parameters for pytest: all `names`, or tuples of values, of which the fast tests take those in `fast`."""
     cases = [(name, name if isinstance(name, tuple) else (name,)) for name in names]
     return [pytest.param(*values, marks=() if name in fast else pytest.mark.slow) for name, values in cases]
+
+
+def go_offline(monkeypatch, cache):
+    """No name is resolved, as without a network: what fetches data runs down to there; its cache is `cache`."""
+    pooch = pytest.importorskip("pooch")
+
+    def getaddrinfo(*arguments, **options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(pooch, "os_cache", lambda name: cache)
+    monkeypatch.delenv("RNNJAX_DATA", raising=False)
 
 
 unroll = jax.jit(

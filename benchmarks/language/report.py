@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.language.config import Config, published
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record, pick
-from benchmarks.training import from_saved
+from benchmarks.training import entitled, from_saved
 from rnnjax.train import bits
 
 
@@ -22,8 +22,7 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
     headings += ("bits a character",) if config.unit == "characters" else ()
     rows = []
     for result in pick(records, kind="result"):
-        cell = result["cell"] if result["status"] == "ok" else f"{result['cell']} ({result['status']})"
-        row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]))
+        row: tuple[Any, ...] = (entitled(result), f"{result['parameters']:,}", str(result["epoch"]))
         row += tuple(f"{float(result[f'{split}_perplexity']):.4g}" for split in ("valid", "test"))
         row += (f"{bits(float(result['test_loss'])):.3f}",) if config.unit == "characters" else ()
         epochs = pick(records, cell=result["cell"], kind="epoch")
@@ -34,8 +33,8 @@ def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...
 def summary_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     """Headings, and a row a model of several runs: what it is, what it took, what was reached, and what is published.
 
-    Perplexity of words; of characters, as they are published, nats. Minutes are those of training. A run without a
-    result was interrupted: its validation value is the best so far.
+    Perplexity of words; of characters, as they are published, nats, and bits. Minutes are those of training. A run
+    without a result was interrupted: its validation value is the best so far.
     """
     runs: list[tuple[Record, str]] = []
     for record in records:
@@ -52,7 +51,10 @@ def _summary_row(records: Sequence[Record]) -> tuple[str, ...]:
 
     def quoted(perplexity: Any) -> str:
         number = float(perplexity)
-        return f"{number:.1f}" if config["unit"] == "words" else f"{math.log(number):.3f} nats"
+        if config["unit"] == "words":
+            return f"{number:.1f}"
+        nats = math.log(number)
+        return f"{nats:.3f} nats ({bits(nats):.3f} bits)"
 
     if results:
         size = f"{results[0]['parameters']:,}"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results import Record, pick
+from benchmarks.training import entitled
 from benchmarks.writing.config import WritingConfig
 
 SCORES = {
@@ -46,9 +47,8 @@ def table_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     scores = [name for name in SCORES if any(name in result["scores"] for result in results)]
     rows = []
     for result in results:
-        cell = result["cell"] if result["status"] == "ok" else f"{result['cell']} ({result['status']})"
         epochs = _epochs(records, result)
-        row: tuple[Any, ...] = (cell, f"{result['parameters']:,}", str(result["epoch"]), _minutes(epochs))
+        row: tuple[Any, ...] = (entitled(result), f"{result['parameters']:,}", str(result["epoch"]), _minutes(epochs))
         rows.append((*row, f"{float(result['test_loss']):.3f}", *_scores(result, scores)))
     headings = ("cell", "weights", "epoch", "minutes", "loss")
     return [(*headings, *(SCORES[name][0] for name in scores)), *rows]

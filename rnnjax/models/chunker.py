@@ -78,6 +78,7 @@ class Chunker:
         object.__setattr__(self, "bound", check_positive("bound", self.bound))
 
     def network(self, outputs: int) -> Readout:
+        """The cell of a network with so many outputs: the automatiser's if they are more than the symbols."""
         draw = Uniform(self.bound)
         return Readout(Elman(self.hidden_size, "logistic", draw, draw), outputs, draw, direct=True)
 

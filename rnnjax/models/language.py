@@ -115,6 +115,7 @@ class LanguageModel(nnx.Module):
 
     @property
     def cell(self) -> Cell[Any, Any]:
+        """The recurrent network."""
         return self.recurrent.cell
 
     @property

@@ -7,9 +7,11 @@ tokens = vocabulary.encode(words(corpus.train))
 
 import collections
 import gzip
+import logging
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -214,13 +216,45 @@ def fetch(source: Source, data_dir: Path | None = None) -> Path:
         raise DataError(f"{source.name} is not here, and to fetch it takes rnnjax[data]; or {advice}") from None
     cache = Path(pooch.os_cache("rnnjax"))
     try:
-        found = pooch.retrieve(
-            source.address, f"sha256:{source.sha256}", fname=source.name.replace("/", "-"), path=cache
-        )
+        with _quiet(pooch.get_logger()), _no_empty_folder(cache):
+            found = pooch.retrieve(
+                source.address, f"sha256:{source.sha256}", fname=source.name.replace("/", "-"), path=cache
+            )
     except Exception as error:  # of the network, of the disk, or a wrong checksum
-        why = " ".join(str(error).split())[:200]
-        raise DataError(f"cannot fetch {source.name} from {source.address} ({why}): {advice}") from None
+        raise DataError(f"cannot fetch {source.name} from {source.address} ({_cause(error)}): {advice}") from None
     return Path(found)
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Lets a logger say nothing below a warning."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """Removes the folders, of this one and those that it is in, that are made inside and stay empty."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    finally:
+        for each in missing:
+            with suppress(OSError):  # not empty, or never made
+                each.rmdir()
+
+
+def _cause(error: BaseException) -> str:
+    """What the innermost of nested errors says, on one line: libraries of the network wrap it several times."""
+    while (inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = inner
+    if isinstance(error, OSError) and error.strerror and not error.filename:  # without its number
+        return str(error.strerror)
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_text(path: Path, encoding: Literal["utf-8", "latin-1"] = "utf-8") -> str:

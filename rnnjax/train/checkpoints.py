@@ -27,7 +27,7 @@ class Checkpoints:
     checkpoint of this run is never deleted.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], *, keep: int = 3):
+    def __init__(self, folder: str | Path, identity: dict[str, Any], *, keep: int = 3):
         self.folder = Path(folder).absolute()
         self.identity = identity
         self.keep = check_size("keep", keep)

@@ -29,6 +29,8 @@ class Totals(NamedTuple):
     """Sums over the steps of an epoch so far."""
 
     steps: Int[Array, ""]
+    finite: Int[Array, ""]
+    """Steps before the first whose loss is no finite number."""
     loss: Float[Array, ""]
     norm_before: Float[Array, ""]
     """Of the gradients, before clipping."""
@@ -139,6 +141,7 @@ def _step(loss: Loss, optimizer: optax.GradientTransformation, state: TrainState
     params = optax.apply_updates(state.params, updates)
     norms = clipping_norms(opt_state)
     totals = state.totals
+    loss_so_far = totals.loss + outcome.loss
     return state._replace(
         params=params,
         opt_state=opt_state,
@@ -146,7 +149,8 @@ def _step(loss: Loss, optimizer: optax.GradientTransformation, state: TrainState
         step=state.step + 1,
         totals=Totals(
             totals.steps + 1,
-            totals.loss + outcome.loss,
+            totals.finite + jnp.isfinite(loss_so_far),  # a sum that is no finite number never is one again
+            loss_so_far,
             totals.norm_before + _mean(norms.norm_before),
             totals.norm_after + _mean(norms.norm_after),
             totals.clipped + jnp.mean(norms.norm_after < (1 - 1e-5) * norms.norm_before),  # not by rounding
@@ -167,7 +171,8 @@ def _averaged(average: Average, params: Any) -> Average:
 
 
 def _no_totals() -> Totals:
-    return Totals(*(jnp.zeros((), jnp.int32 if name in ("steps", "work") else jnp.float32) for name in Totals._fields))
+    counts = ("steps", "finite", "work")
+    return Totals(*(jnp.zeros((), jnp.int32 if name in counts else jnp.float32) for name in Totals._fields))
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -178,13 +183,16 @@ class Progress:
     """Where a run stands."""
 
     epoch: int = 0
-    """Epochs that are finished."""
+    """Epochs that are finished, or were ended by a loss that is no finite number."""
     position: int = 0
     """Steps of the running epoch that are done."""
     seconds: float = 0.0
     """That the running epoch has trained."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an epoch: its metrics."""
+    diverged_at: int | None = None
+    """The step, counted from 1, at which the run diverged: the first whose loss is no finite number, or the last before
+    a validation loss that is none."""
 
     @property
     def losses(self) -> list[float]:
@@ -203,8 +211,8 @@ class Progress:
 
     @property
     def diverged(self) -> bool:
-        """Whether the last validation loss is no number."""
-        return bool(self.losses) and not math.isfinite(self.losses[-1])
+        """Whether a loss was no finite number, in training or in validation."""
+        return self.diverged_at is not None
 
 
 @dataclass(frozen=True)
@@ -262,7 +270,9 @@ def fit(
     seconds_a_call: float = 1.0,
     seconds_a_save: float = 600.0,
 ) -> tuple[TrainState, Progress]:
-    """Trains until the rules say that it is enough.
+    """Trains until the rules say that it is enough, or a loss is no finite number.
+
+    Training losses are looked at after every call of `steps`. An epoch that they end has a validation loss of NaN.
 
     Args:
         steps: from `make_steps`.
@@ -296,18 +306,25 @@ def fit(
                 took = time.perf_counter() - began
                 size = max(1, min(2 * size, int(size * seconds_a_call / took)))
                 progress.position, progress.seconds = end, progress.seconds + took
-                report(progress, count, metrics(state, before, took))
+                found = metrics(state, before, took)
+                report(progress, count, found)
+                if not math.isfinite(found["loss"]):
+                    progress.diverged_at = _first_not_finite(state)
+                    break
                 if checkpoints and (caught or time.monotonic() - saved > seconds_a_save):
                     checkpoints.save(int(state.step), state, dataclasses.asdict(progress))
                     saved = time.monotonic()
                 if caught:
                     raise Stopped(signal.Signals(caught[0]).name)
             candidate = evaluated(state)
-            loss = validate(candidate)
+            loss = math.nan if progress.diverged else validate(candidate)
             is_best = loss < progress.best
             whole = metrics(state, None, progress.seconds)
             entry = {"epoch": progress.epoch + 1, **whole, "valid_loss": loss, "scale": float(state.plateau.scale)}
-            progress = Progress(progress.epoch + 1, history=[*progress.history, entry])
+            if not (progress.diverged or math.isfinite(loss)):
+                progress.diverged_at = int(state.step)
+            history = [*progress.history, entry]
+            progress = Progress(progress.epoch + 1, history=history, diverged_at=progress.diverged_at)
             state = rules.apply(state, progress.losses)
             if best and is_best:
                 best.save(int(state.step), candidate, dataclasses.asdict(progress))
@@ -317,6 +334,12 @@ def fit(
             if caught:
                 raise Stopped(signal.Signals(caught[0]).name)
     return state, progress
+
+
+def _first_not_finite(state: TrainState) -> int:
+    """The number of the epoch's first step whose loss is no finite number."""
+    totals = jax.device_get(state.totals)
+    return int(state.step) - int(totals.steps) + int(totals.finite) + 1
 
 
 def metrics(state: TrainState, before: Totals | None, seconds: float) -> dict[str, float]:

@@ -20,7 +20,7 @@ from benchmarks.training import from_saved
 from rnnjax.cells import HiddenCarry
 from rnnjax.models import Classifier, split
 from rnnjax.tasks.labelled import LABELLED, Labelled, pad
-from tests.support import normal_like
+from tests.support import go_offline, normal_like
 
 SIZES = ["--hidden-size", "4", "--embedding-size", "3", "--batch-size", "8", "--epochs", "2", "--directions", "1"]
 SMALL = ["--data", "names", "--cell", "rnn", *SIZES]
@@ -232,8 +232,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize("arguments", BAD_INPUT)
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
-    pooch = pytest.importorskip("pooch")
-    monkeypatch.setattr(pooch, "retrieve", _no_network)
+    go_offline(monkeypatch, tmp_path / "cache" / "rnnjax")
     places = {name: tmp_path / name for name in ("folder", "vowels")}
     places["folder"].mkdir()
     (places["vowels"] / "japanese-vowels").mkdir(parents=True)
@@ -247,10 +246,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, m
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def _no_network(*arguments, **options):
-    raise OSError("no network")
 
 
 def test_recipes_are_complete():

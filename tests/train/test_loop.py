@@ -1,6 +1,7 @@
 """The training loop on a small problem with noise: what it does, and that stopping it leaves no trace."""
 
 import gc
+import math
 import os
 import signal
 
@@ -227,10 +228,46 @@ def test_early_stopping():
 def test_divergence_ends_a_run(tmp_path):
     losses, best = iter([3.0, float("nan"), 1.0]), Checkpoints(tmp_path, {})
     _, progress = fit(STEPS, new(), XS, plan, lambda params: next(losses), Rules(9), best=best)
-    assert progress.diverged
+    assert progress.diverged_at == 16
     assert progress.epoch == 2
     assert progress.best == 3.0
     assert best.steps == [8]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_ends_a_run_within_its_epoch(bad, tmp_path):
+    """At step 29 of 64, the thirteenth of its second epoch: known to the step, though calls are of several steps."""
+    calls, validated = [], []
+
+    def bad_at(params, carry, data, item, key):
+        value, outcome = loss(params, carry, data, item, key)
+        return value, outcome._replace(loss=jnp.where(carry == 28, bad, outcome.loss))
+
+    def plan(epoch):
+        return Plan(16, jnp.tile(jnp.arange(5), (16, 1)))
+
+    def observe(params):
+        validated.append(validate(params))
+        return validated[-1]
+
+    def report(progress, count, metrics):
+        calls.append(metrics)
+
+    saved, best = Checkpoints(tmp_path / "saved", {}), Checkpoints(tmp_path / "best", {})
+    options = {"checkpoints": saved, "best": best, "report": report, "seconds_a_call": 1e3}  # calls double in length
+    state, progress = fit(make_steps(bad_at, OPTIMIZER), new(), XS, plan, observe, Rules(4), **options)
+    assert progress.diverged_at == 29
+    assert [entry["step"] for entry in calls] == [1, 3, 7, 15, 16, 16, 17, 19, 23, 31, 31]
+    assert int(state.step) == 31  # the call in which it was ends, the epoch does not
+    assert len(validated) == 1
+    assert [math.isnan(entry["valid_loss"]) for entry in progress.history] == [False, True]
+    assert best.steps == [16]
+    np.testing.assert_allclose(validate(best.restore(jnp.zeros(3))[0]), validated[0], rtol=1e-6)
+    state, data = saved.restore(new())
+    assert Progress(**data).diverged_at == 29
+    _, again = fit(make_steps(bad_at, OPTIMIZER), state, XS, plan, observe, Rules(4), progress=Progress(**data))
+    assert len(validated) == 1
+    assert len(again.history) == 2
 
 
 @pytest.mark.slow
