@@ -104,6 +104,9 @@ def test_every_algorithm_has_its_settings():
     config.check()
     for name, kind in ALGORITHMS.items():
         assert isinstance(config.make_algorithm(name), kind)
+    config = Config(k1=2, k2=5, error_norm=0.1)
+    assert config.make_algorithm("tbptt") == ALGORITHMS["tbptt"](2, 5)
+    assert config.make_algorithm("bptt-clipped") == ALGORITHMS["bptt-clipped"](max_norm=0.1)
 
 
 def test_interrupted_run_shows_what_there_is(tmp_path, capsys, monkeypatch):
@@ -291,6 +294,9 @@ def test_cells_and_splits():
         (["--optimizers", "adam", "adam"], "--optimizers: adam adam has a value twice"),
         (["--success", "-1"], "--success must be a number of at least 0, got -1.0"),
         (["--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
+        (["--k1", "0"], "--k1 must be at least 1, got 0"),
+        (["--k1", "5", "--k2", "4"], "--k2 must be at least --k1, 5, got 4"),
+        (["--error-norm", "0"], "--error-norm must be a positive number, got 0.0"),
         (["--updates", "1.5"], "1.5"),
         (["--algorithms", "rtl"], "--algorithms: unknown algorithm 'rtl': did you mean 'rtrl'"),
         (
