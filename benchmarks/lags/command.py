@@ -118,14 +118,18 @@ def train(console: Console, experiments: Sequence[Experiment], results: Results,
         ThreadPoolExecutor(1) as compiler,
     ):
         bar = progress.add_task("", total=_work(experiments), completed=_work(done))
-        programs = [compiler.submit(experiment.compile) for experiment in todo]
+        # Nothing compiles beside several algorithms, whose times are compared.
+        compared = len({experiment.algorithm_name for experiment in experiments}) > 1
+        programs = [
+            experiment.compile if compared else compiler.submit(experiment.compile).result for experiment in todo
+        ]
         try:
-            for experiment, compiled in zip(todo, programs, strict=True):
+            for experiment, program in zip(todo, programs, strict=True):
                 finished = progress.tasks[bar].completed
                 description = ", ".join(map(str, experiment.key.values()))
                 progress.update(bar, description=description)
                 try:
-                    for event in experiment.run(compiled.result()):
+                    for event in experiment.run(program()):
                         if isinstance(event, int):
                             progress.update(bar, completed=finished + experiment.lag * event)
                         else:

@@ -141,7 +141,10 @@ class Config:
         }
 
     def make_algorithm(self, name: str) -> Algorithm:
-        settings = {"tbptt": {"k1": self.k1, "k2": self.k2}, "bptt-clipped": {"max_norm": self.error_norm}}
+        settings: dict[str, dict[str, Any]] = {
+            "tbptt": {"k1": self.k1, "k2": self.k2},
+            "bptt-clipped": {"max_norm": self.error_norm},
+        }
         return ALGORITHMS[name](**settings.get(name, {}))
 
     def make_task(self, name: str, lag: int, *, held_out: bool = False, data_dir: str | None = None) -> Task:
