@@ -78,7 +78,7 @@ def half_life_and_lag(records: Sequence[Record], config: Config) -> Figure:
         longest = max([life for life in found.half_lives if math.isfinite(life)], default=1.0)
         points = zip(_styles(), config.learners, found.half_lives, found.lags, strict=False)
         for (colour, marker), name, life, lag in points:
-            # An infinite half-life stands at the right edge, and says so.
+            # An infinite half-life stands right of the others, and says so.
             style = {"color": colour, "markersize": 8, "label": name, "alpha": 0.85}
             place = min(life, 3 * longest), places.index(lag)
             axes.plot(*place, marker, **style)

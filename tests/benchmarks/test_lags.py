@@ -240,9 +240,9 @@ def test_where_the_error_is_clipped():
     config = Config(seeds=2, updates=2, every=2, batch_size=4, hidden_size=3, test_size=20, error_norm=0.02)
     experiment = Experiment(config, "rnn", "bptt-clipped", "temporal-order-6a", 10, "sgd")
     assert experiment.clipping_lags == [1, 2, 5, 10]
-    learner = experiment.learner()
+    programs, learner = experiment.compile(), experiment.learner()
     params, seed = jax.tree.map(lambda leaf: leaf[1], learner.params), learner.seed[1]
-    got = jax.jit(experiment.clipping)((params, seed))
+    got = jax.tree.map(lambda leaf: leaf[1], programs.clipping((learner.params, learner.seed)))
     batch = experiment.held_out.sample(experiment.batch_key(seed, HELD_OUT), 20)
     fired = []
     for example, length in enumerate(batch.lengths.tolist()):
@@ -255,7 +255,7 @@ def test_where_the_error_is_clipped():
     np.testing.assert_allclose(got.share, np.concatenate(fired).mean(), rtol=1e-6)
     np.testing.assert_allclose(got.by_lag, [np.mean([each[lag - 1] for each in fired]) for lag in (1, 2, 5, 10)])
     assert 0 < got.share < 1
-    *_, result = experiment.run(experiment.compile())
+    *_, result = experiment.run(programs)
     (first, second) = lag_records.make_records(experiment, result, {})
     assert first["error_clipped"] != second["error_clipped"]
     assert second["error_clipped"]["lags"] == [1, 2, 5, 10]
