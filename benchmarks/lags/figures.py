@@ -74,14 +74,17 @@ def half_life_and_lag(records: Sequence[Record], config: Config) -> Figure:
     figure = Figure(figsize=(1.2 + 3.8 * len(config.tasks), 4.2))
     panels = figure.subplots(1, len(config.tasks), sharex=True, sharey=True, squeeze=False)[0]
     for axes, task in zip(panels, config.tasks, strict=True):
-        lives, lags, correlation = remembered(records, config, task)
-        longest = max([life for life in lives if math.isfinite(life)], default=1.0)
-        for (colour, marker), name, life, lag in zip(_styles(), config.learners, lives, lags, strict=False):
-            # An infinite half-life stands at the right edge.
+        found = remembered(records, config, task)
+        longest = max([life for life in found.half_lives if math.isfinite(life)], default=1.0)
+        points = zip(_styles(), config.learners, found.half_lives, found.lags, strict=False)
+        for (colour, marker), name, life, lag in points:
+            # An infinite half-life stands right of the others, and says so.
             style = {"color": colour, "markersize": 8, "label": name, "alpha": 0.85}
-            axes.plot(min(life, 3 * longest), places.index(lag), marker, **style)
-        found = "none" if math.isnan(correlation) else f"{correlation:.2f}"
-        axes.set(title=f"{task}: rank correlation {found}", xlabel="half-life at initialisation (steps)", xscale="log")
+            place = min(life, 3 * longest), places.index(lag)
+            axes.plot(*place, marker, **style)
+            if math.isinf(life):
+                axes.annotate("∞", place, (0, 7), textcoords="offset points", ha="center", color=colour)
+        axes.set(title=f"{task}\nrank correlation {found}", xlabel="half-life at initialisation (steps)", xscale="log")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(places)), ["none", *map(str, places[1:])])
     panels[0].set_ylabel("longest lag learned by half of the seeds")

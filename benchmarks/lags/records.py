@@ -5,6 +5,7 @@ Everything shown is made from records.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ def make_records(
             "right": digits(learner.right[run]),
             "baseline": digits(experiment.held_out.baseline),
             "clipped_share": digits(learner.clipped[run] / max(updates, 1)),
+            "error_clipped": _error_clipped(experiment, result, run),
             "half_life": digits(half_lives[run]),
             "examples": experiment.examples,
             "seconds": digits(result.seconds),
@@ -54,6 +56,14 @@ def make_records(
 
 def _status(learner: Learner, run: int) -> str:
     return "solved" if learner.solved[run] else "diverged" if learner.diverged[run] else "budget"
+
+
+def _error_clipped(experiment: Experiment, result: Result, run: int) -> Record | None:
+    """How often the error was clipped on its way back at the last test, and so many steps before the end."""
+    if result.error_clipped is None:
+        return None
+    share, by_lag = (digits(np.asarray(each)[run]) for each in result.error_clipped)
+    return {"share": share, "lags": experiment.clipping_lags, "by_lag": by_lag}
 
 
 def _tests(tests: Sequence[Learner], run: int) -> dict[str, list[Any]]:
@@ -97,7 +107,7 @@ class Row:
 
 def make_row(records: Sequence[Record], **wanted: Any) -> Row:
     """The row of the runs with these values."""
-    mine = [record for record in records if all(_same(record[name], value) for name, value in wanted.items())]
+    mine = _with(records, wanted)
     if not mine:
         return Row(0, 0, 0, (), math.nan, math.nan, math.nan, math.nan, NOT_RUN)
     statuses = [record["status"] for record in mine]
@@ -120,9 +130,41 @@ def make_row(records: Sequence[Record], **wanted: Any) -> Row:
     )
 
 
+def _with(records: Sequence[Record], wanted: Record) -> list[Record]:
+    return [record for record in records if all(_same(record[name], value) for name, value in wanted.items())]
+
+
 def _same(recorded: Any, value: Any) -> bool:
     """Whether a field has a value; records hold an infinite one as a string."""
     return float(recorded) == value if isinstance(value, float) else recorded == value
+
+
+class ErrorClipping(NamedTuple):
+    """How often the error was clipped on its way back, at the last test: means over runs."""
+
+    share: float
+    """Of all steps."""
+    by_lag: dict[int, float]
+    """Of the sequences, so many steps before their end."""
+
+
+def error_clipping(records: Sequence[Record], **wanted: Any) -> ErrorClipping | None:
+    """That of the runs with these values; None if their algorithm does not clip the error."""
+    mine = _with(records, wanted)
+    found = [record["error_clipped"] for record in mine if record.get("error_clipped")]
+    if not found:
+        return None
+    by_lag = np.mean([each["by_lag"] for each in found], axis=0).tolist()
+    return ErrorClipping(
+        float(np.mean([each["share"] for each in found])), dict(zip(found[0]["lags"], by_lag, strict=True))
+    )
+
+
+def seconds_per_update(records: Sequence[Record], **experiment: Any) -> float:
+    """The mean over all runs of an experiment, tests included; NaN if it failed or was not run."""
+    mine = pick(records, **experiment)
+    updates = sum(record["updates"] for record in mine)
+    return float(mine[0]["seconds"]) / updates if updates else math.nan
 
 
 def longest_lag(records: Sequence[Record], lags: Sequence[int], **wanted: Any) -> int:
@@ -142,8 +184,17 @@ class Remembered(NamedTuple):
     half_lives: list[float]
     lags: list[int]
     """The longest that half of the seeds learned; 0: none."""
+    known: int
+    """Learners that have a half-life."""
     correlation: float
-    """Of the ranks of the two, over the learners that have a half-life; an infinite one is the longest."""
+    """Of the ranks of the two, over these; an infinite half-life is the longest."""
+    p_value: float
+    """How often the correlation would be as strong if the lags were dealt out to them by chance."""
+
+    def __str__(self) -> str:
+        if math.isnan(self.correlation):
+            return "none: all equal"
+        return f"{self.correlation:.2f} (n = {self.known}, p = {self.p_value:.2g})"
 
 
 def remembered(records: Sequence[Record], config: Config, task: str) -> Remembered:
@@ -154,7 +205,8 @@ def remembered(records: Sequence[Record], config: Config, task: str) -> Remember
     lives = [half_life(records, lags, **each, **wanted) for each in learners]
     learned = [longest_lag(records, lags, **each, **wanted) for each in learners]
     known = [(life, lag) for life, lag in zip(lives, learned, strict=True) if not math.isnan(life)]
-    return Remembered(lives, learned, rank_correlation(*zip(*known, strict=True)) if known else math.nan)
+    both = zip(*known, strict=True) if known else ((), ())
+    return Remembered(lives, learned, len(known), *rank_correlation(*both))
 
 
 def first_arm(config: Config) -> dict[str, str | float]:
@@ -162,9 +214,27 @@ def first_arm(config: Config) -> dict[str, str | float]:
     return {"optimizer": config.optimizers[0], "max_norm": config.clip[0]}
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's: the correlation of the ranks, equal values sharing the mean of theirs; NaN if all are equal."""
+EXACT = 8
+"""Permutations of so many values are gone through one by one, those of more are drawn."""
+DRAWN = 40_000
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Spearman's, the correlation of the ranks, equal values sharing the mean of theirs, and its p-value.
+
+    The p-value is that of the two-sided permutation test: the share of the permutations of y by which the correlation
+    is at least as strong. Both are NaN if all values of one are equal.
+    """
     if len(set(x)) < 2 or len(set(y)) < 2:
-        return math.nan
-    ranks = [jax.scipy.stats.rankdata(np.asarray(each, float)) for each in (x, y)]
-    return float(np.corrcoef(np.stack(ranks))[0, 1])
+        return math.nan, math.nan
+    ranks = np.stack([np.asarray(jax.scipy.stats.rankdata(np.asarray(each, float)), float) for each in (x, y)])
+    first, second = ranks - ranks.mean(1, keepdims=True)
+    if len(first) <= EXACT:
+        orders = np.array(list(itertools.permutations(range(len(first)))))
+    else:
+        same = np.arange(len(first))
+        drawn = np.random.default_rng(0).permuted(np.tile(same, (DRAWN, 1)), axis=1)
+        orders = np.concatenate([same[None], drawn])  # what was found is one of them: no p-value is 0
+    strength = np.abs(second[orders] @ first)
+    p_value = float((strength >= (1 - 1e-9) * strength[0]).mean())  # the first is the order as it is
+    return float(first @ second / np.sqrt((first @ first) * (second @ second))), p_value

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lags.config import Config
-from benchmarks.lags.records import Row, first_arm, make_row, remembered
+from benchmarks.lags.records import Row, error_clipping, first_arm, make_row, remembered, seconds_per_update
 from benchmarks.report import Page, PageTable, write_page
 from benchmarks.results import Record
 
@@ -19,7 +19,12 @@ PREDICTION = "Does the half-life at initialisation predict the lag that is learn
 HOW_TO_READ = (
     "succeeded/seeds, and the median update of success; else the loss over the trivial predictor's (1: nothing "
     "learned); half-life: of the gradient at initialisation, in steps, at the longest lag, or the one in brackets; "
-    "clipped: share of updates"
+    "gradient clipped: share of updates"
+)
+COMPARED = "time: of an update, over that of the first algorithm, at the longest lag"
+ERROR_CLIPPED = (
+    "error clipped: share of the steps at the last test and the longest lag, and of the sequences so many steps before "
+    "their end"
 )
 
 ARMS = "solved, diverged; share of updates at which clipping engaged"
@@ -34,23 +39,35 @@ CAPTIONS = {
 def table_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...]]:
     """Headings and rows: every task and cell against the lags, with the first optimiser and threshold."""
     lags = sorted(config.lags)
-    rows = [("task", "cell", "half-life", *(f"lag {lag}" for lag in lags), "clipped")]
+    headings = ["task", "cell", "half-life", *(f"lag {lag}" for lag in lags), "gradient clipped"]
+    several, clips = len(config.algorithms) > 1, _clips_error(config)
+    rows = [(*headings, *(["error clipped"] if clips else []), *(["time"] if several else []))]
     for task in config.tasks:
         for name, each in config.learners.items():
             wanted: dict[str, Any] = {"task": task, **each, **first_arm(config)}
             found = [make_row(records, lag=lag, **wanted) for lag in lags]
-            texts = (_outcome(row, config) for row in found)
+            texts = [_outcome(row, config) for row in found]
             clipped = float(np.mean([row.clipped for row in found if row.failure is None] or [math.nan]))
-            rows.append((task, name, _half_life(records, lags, wanted), *texts, _number(clipped, ".0%")))
+            texts.append(_number(clipped, ".0%"))
+            if clips:
+                texts.append(_error_clipped(records, wanted | {"lag": lags[-1]}))
+            if several:
+                texts.append(_number(_relative_time(records, config, wanted | {"lag": lags[-1]}), ".2g"))
+            rows.append((task, name, _half_life(records, lags, wanted), *texts))
     return rows
+
+
+def how_to_read(config: Config) -> str:
+    """What is in the table of `table_rows`."""
+    more = [ERROR_CLIPPED] if _clips_error(config) else []
+    return "; ".join([HOW_TO_READ, *more, *([COMPARED] if len(config.algorithms) > 1 else [])])
 
 
 def correlation_rows(records: Sequence[Record], config: Config) -> list[tuple[str, ...]]:
     """Headings, and a row a task: whether the half-life at initialisation predicts which lags are learned."""
     rows: list[tuple[str, ...]] = [("task", "rank correlation of half-life and longest lag learned")]
     for task in config.tasks:
-        correlation = remembered(records, config, task).correlation
-        rows.append((task, "none: all equal" if math.isnan(correlation) else f"{correlation:.2f}"))
+        rows.append((task, str(remembered(records, config, task))))
     return rows
 
 
@@ -70,7 +87,7 @@ def arm_rows(records: Sequence[Record], config: Config, lag: int) -> list[tuple[
 
 def print_tables(console: Console, records: Sequence[Record], config: Config) -> None:
     _print(console, f"Lags that are learned: {_arm_name(records, config)}", table_rows(records, config))
-    console.print(HOW_TO_READ, highlight=False)
+    console.print(how_to_read(config), highlight=False)
     if len(config.learners) > 1:
         _print(console, PREDICTION, correlation_rows(records, config))
     if len(config.optimizers) * len(config.clip) > 1:
@@ -82,7 +99,7 @@ def print_tables(console: Console, records: Sequence[Record], config: Config) ->
 def write_report(folder: Path, records: Sequence[Record], config: Config, figures: Mapping[str, Path]) -> Path:
     """report.html, one file that needs no other."""
     title = f"Lags that are learned: {_arm_name(records, config)}"
-    tables = [PageTable(title, table_rows(records, config), HOW_TO_READ, (0, 1))]
+    tables = [PageTable(title, table_rows(records, config), how_to_read(config), (0, 1))]
     if len(config.learners) > 1:
         tables.append(PageTable(PREDICTION, correlation_rows(records, config)))
     if len(config.optimizers) * len(config.clip) > 1:
@@ -126,6 +143,27 @@ def _half_life(records: Sequence[Record], lags: Sequence[int], wanted: dict[str,
         if row.failure is None:
             return _number(row.half_life, ".1f") + ("" if lag == max(lags) else f" (lag {lag})")
     return ""
+
+
+def _clips_error(config: Config) -> bool:
+    return "bptt-clipped" in config.algorithms
+
+
+def _error_clipped(records: Sequence[Record], wanted: dict[str, Any]) -> str:
+    """The share of all steps, and by lag, up to the first at which it is nothing."""
+    found = error_clipping(records, **wanted)
+    if found is None:
+        return ""
+    shares = {lag: f"{share:.0%}" for lag, share in found.by_lag.items()}
+    last = next((lag for lag, share in shares.items() if share == "0%"), math.inf)
+    return f"{found.share:.0%} ({', '.join(f'{lag}: {share}' for lag, share in shares.items() if lag <= last)})"
+
+
+def _relative_time(records: Sequence[Record], config: Config, wanted: dict[str, Any]) -> float:
+    """Of an update, over that of the first algorithm; runs of all thresholds are timed together."""
+    experiment = {name: value for name, value in wanted.items() if name != "max_norm"}
+    first = seconds_per_update(records, **experiment | {"algorithm": config.algorithms[0]})
+    return seconds_per_update(records, **experiment) / first
 
 
 def _outcome(row: Row, config: Config) -> str:

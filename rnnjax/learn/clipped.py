@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from rnnjax.cells.base import Cell
 from rnnjax.checks import check_positive
-from rnnjax.kernels.base import cast, widen
+from rnnjax.kernels.base import cast, vary_with, widen
 from rnnjax.learn.base import Algorithm, Learned, StepLoss, Steps, score_all, transition
 
 
@@ -60,6 +60,7 @@ class ClippedBPTT(Algorithm):
     ) -> tuple[Learned, Clipping]:
         """A call, with the same arguments, and what was clipped in it."""
         carry, steps = self.prepare(cell, params, carry, xs, loss, **options)
+        params, carry, steps = vary_with((params, carry, steps), (params, carry, steps))
         return self._run(cell, params, carry, steps, loss)
 
     def _run(

@@ -22,7 +22,11 @@ class _Adding(RegressionTask):
     input_size: ClassVar[int] = 2
     output_size: ClassVar[int] = 1
     tolerance: ClassVar[float] = 0.04
-    """That of 1997, which Pascanu and Martens & Sutskever kept."""
+    """That of 1997, which Pascanu and Martens & Sutskever kept for targets of about that spread.
+
+    The targets X1 + X2 of `AddingArjovsky` and `AddingBai` have twice the spread of Pascanu's, so that 0.04 is a
+    stricter mark there; their papers have no such mark and tell the mean squared error.
+    """
 
     def _batch(
         self,
@@ -95,6 +99,7 @@ class Adding1997(_Marked1997):
         return 1.9 / 48
 
     def combine(self, x_1: Array, x_2: Array) -> Array:
+        """0.5 + (X1 + X2) / 4."""
         return 0.5 + (x_1 + x_2) / 4
 
 
@@ -115,6 +120,7 @@ class Multiplication(_Marked1997):
         return 0.9 / 9 + 0.1 / 3 - (0.9 / 4 + 0.1 / 2) ** 2
 
     def combine(self, x_1: Array, x_2: Array) -> Array:
+        """X1 * X2."""
         return x_1 * x_2
 
 

@@ -63,7 +63,11 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def correct(self, outputs: Float[Array, "time batch outputs"], batch: Batch) -> Bool[Array, "batch"]:
-        """Whether every sequence is answered right, by the published criterion: at all steps that have a target."""
+        """Whether every sequence is answered right: at all steps that have a target.
+
+        By regression that is an error below a tolerance, in classification the largest output, also where the paper has
+        another loss and with it another mark; the docstring of such a task says so.
+        """
 
     @abc.abstractmethod
     def step_loss(self, outputs: Float[Array, "*batch outputs"], targets: Array) -> Float[Array, "*batch"]:

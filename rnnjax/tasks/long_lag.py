@@ -34,8 +34,8 @@ class _TwoSequences(ClassificationTask):
 class LongLag2a(_TwoSequences):
     """The two sequences (x, a1, ..., a(p-1), x) and (y, a1, ..., a(p-1), y), each next symbol to be told.
 
-    `length` is p, the lag and the number of steps. The loss is the mean over all p predictions, by cross-entropy (the
-    paper: squared errors of p + 1 logistic outputs, correct if all are below 0.25).
+    `length` is p, the lag and the number of steps. The loss is the mean over all p predictions, by cross-entropy, and
+    right is the largest output (the paper: squared errors of p + 1 logistic outputs, right if all are below 0.25).
 
     Source: Hochreiter & Schmidhuber 1997, experiment 2a.
     """
@@ -80,8 +80,9 @@ class LongLag2c(ClassificationTask):
     """Very long noisy lags: b, then x or y, q distractors, then with 9/10 one more or with 1/10 e, and x or y again.
 
     `length` is q, so that the lag is at least q + 1; `distractors` is p, how many symbols a1 ... ap there are. Inputs
-    are one-hot over a1 ... ap, e, b, x, y, and at e the class x or y is due, by cross-entropy (the paper: squared
-    errors of two logistic outputs, correct if both are below 0.2). More than q + 87 distractors are left out (1e-4).
+    are one-hot over a1 ... ap, e, b, x, y, and at e the class x or y is due, by cross-entropy; right is the larger
+    output (the paper: squared errors of two logistic outputs, right if both are below 0.2). More than q + 87
+    distractors are left out (1e-4).
 
     Source: Hochreiter & Schmidhuber 1997, experiment 2c.
     """

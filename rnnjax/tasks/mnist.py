@@ -93,9 +93,9 @@ class SequentialMNIST(ClassificationTask):
     output_size: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.length != 784:
-            raise ValueError(f"length of {type(self).__name__} must be 784, one step a pixel, got {self.length}")
+            raise ValueError(f"length of {type(self).__name__} must be 784, one step a pixel, got {self.length!r}")
+        super().__post_init__()
 
     @property
     def baseline(self) -> float:

@@ -44,7 +44,8 @@ class _TemporalOrder(ClassificationTask):
 class TemporalOrder6a(_TemporalOrder):
     """Two symbols, 4 classes: X or Y at t1 in [T/10, T/5] and t2 in [T/2, 3T/5]; length U[T, 1.1 T], T = 100 published.
 
-    The class is due at the last step, by cross-entropy (the paper: squared errors of four logistic outputs).
+    The class is due at the last step, by cross-entropy; right is the largest output (the paper: squared errors of four
+    logistic outputs, right if all are below 0.3).
 
     Source: Hochreiter & Schmidhuber 1997, experiment 6a.
     """
@@ -56,7 +57,8 @@ class TemporalOrder6a(_TemporalOrder):
 class TemporalOrder6b(_TemporalOrder):
     """Three symbols, 8 classes: X or Y at 10-20, 33-43 and 66-76 per cent of T; length U[T, 1.1 T], T = 100 published.
 
-    The class is due at the last step, by cross-entropy (the paper: squared errors of eight logistic outputs).
+    The class is due at the last step, by cross-entropy; right is the largest output (the paper: squared errors of eight
+    logistic outputs, right if all are below 0.3).
 
     Source: Hochreiter & Schmidhuber 1997, experiment 6b.
     """

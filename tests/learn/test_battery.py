@@ -90,6 +90,24 @@ def test_batch_spread_over_devices(name):
 
 
 @pytest.mark.slow
+def test_clipping_of_a_batch_spread_over_devices():
+    """The errors are those of each example's own loss, however the batch is spread."""
+    case = Case(network(rnnjax.LSTM(3)), batch=4)
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    whole, parts = PartitionSpec(), PartitionSpec(None, "batch")
+
+    def run(params, xs, targets):
+        return make("bptt-clipped").clipping(case.cell, params, None, xs, squares, targets=targets)[1]
+
+    arguments = case.params, case.xs, case.targets
+    got = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(whole, parts, parts), out_specs=parts))(*arguments)
+    want = jax.jit(run)(*arguments)
+    assert relative_error(got.norm, want.norm) < 1e-6
+    assert np.array_equal(got.clipped, want.clipped)
+    assert want.clipped.any()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tbptt", "bptt-clipped", "rtrl", "snap-1", "uoro"])
 def test_half_precision_seeds_and_batches_of_any_rank(name):
     """bfloat16 weights, vmapped over seeds, with two batch axes."""

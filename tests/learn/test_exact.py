@@ -15,8 +15,6 @@ pytestmark = pytest.mark.usefixtures("x64")
 LENGTHS = np.array([TIME, 0, 5])
 RESETS = np.zeros((TIME, BATCH), bool)
 RESETS[3, 0] = RESETS[1, 2] = True
-SAME = ("rnn-identity", "rnn-logistic", "irnn")
-"""Only other activations, or other initial weights."""
 COMPOSED = {
     "stack": lambda: compose.Stack((rnnjax.LSTM(2), rnnjax.Elman(3))),
     "residual": lambda: compose.Residual(rnnjax.GRU(2)),
@@ -59,9 +57,7 @@ def test_options_of_bptt_change_no_gradient(options):
     assert relative_error(got, want) < 1e-12
 
 
-@pytest.mark.parametrize(
-    "name", slow_unless(("lstm",), [name for name in [*rnnjax.CELLS, *COMPOSED] if name not in SAME])
-)
+@pytest.mark.parametrize("name", slow_unless(("lstm",), [*rnnjax.CELLS, *COMPOSED]))
 def test_rtrl_is_bptt(name):
     """To rounding, with lengths and resets, and with the initial carry where that is learned."""
     case = Case(make(name))
