@@ -76,6 +76,7 @@ def test_arrows_have_no_circle():
 OTHER_LOOPS = {
     "models/beam.py",
     "models/cascade.py",
+    "models/chunker.py",
     "models/cross_entropy.py",
     "models/decoder.py",
     "models/forecaster.py",
@@ -83,8 +84,8 @@ OTHER_LOOPS = {
     "train/loop.py",
     "train/language.py",
 }
-"""Over the steps and epochs of one unit, over chunks of tokens, over tokens and forecasts that are made one from the
-other, over training steps, over stretches of text."""
+"""Over the steps and epochs of one unit, over the steps of a sequence with an update each, over chunks of tokens, over
+tokens and forecasts that are made one from the other, over training steps, over stretches of text."""
 
 
 def test_loops_over_time_are_in_few_places():
