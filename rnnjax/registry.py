@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Names to things of one kind; an unknown name suggests the nearest one and lists all.
+    """Names to things of one kind; an unknown name suggests one that begins so, else the nearest one, and lists all.
 
     >>> pets = Registry("pet", {"cat": 1, "dog": 2})
     >>> pets["dog"]
@@ -36,7 +36,8 @@ class Registry(Mapping[str, T]):
         return len(self._entries)
 
     def _explain(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._entries, n=1)
+        begun = [each for each in self._entries if name and each.startswith(name)]
+        near = begun or difflib.get_close_matches(name, self._entries, n=1)
         hint = f": did you mean {near[0]!r}? Known: " if near else ". Known: "
         return f"unknown {self.kind} {name!r}{hint}{', '.join(self._entries)}"
 

@@ -32,6 +32,7 @@ def test_registry_keeps_a_copy():
     ("name", "message"),
     [
         ("dgo", "unknown pet 'dgo': did you mean 'dog'? Known: cat, dog"),
+        ("c", "unknown pet 'c': did you mean 'cat'? Known: cat, dog"),
         ("zebra", "unknown pet 'zebra'. Known: cat, dog"),
     ],
 )
